@@ -1,0 +1,1 @@
+"""The platform around the services: today the local process supervisor (`mesh.local`)."""

@@ -1,0 +1,63 @@
+"""What travels with a call from one service to the next: request id and deadline."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+REQUEST_ID_KEY = "x-request-id"
+TRACE_KEYS = frozenset({"traceparent", "tracestate"})
+"""W3C Trace Context (https://www.w3.org/TR/trace-context/)."""
+_TRACE_LIMIT = 512
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """One RPC being served."""
+
+    request_id: str
+    """Names the request in every service's log. Envoy sets it at the edge; so do we when it is missing."""
+    deadline: float | None
+    """``time.monotonic()`` at which the caller stops waiting; None when it waits for ever."""
+    trace: tuple[tuple[str, str], ...] = ()
+    """The trace that the call belongs to, as it came: handed on, the next proxy's spans go beneath it."""
+
+
+_context: ContextVar[CallContext | None] = ContextVar("call", default=None)
+
+
+def current_call() -> CallContext:
+    """The RPC being served; a fresh context outside of one."""
+    return _context.get() or CallContext(request_id=uuid.uuid4().hex, deadline=None)
+
+
+def set_current_call(call: CallContext) -> None:
+    """Makes ``call`` the current one for this task and what it starts."""
+    _context.set(call)
+
+
+def request_id_from(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The caller's request id, or a new one when there is none that is fit for a log."""
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def trace_from(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
+    """The headers that name the caller's trace; what is empty or too long for one is left out."""
+    return tuple(
+        (key, value)
+        for key, value in metadata
+        if key in TRACE_KEYS and isinstance(value, str) and 0 < len(value) <= _TRACE_LIMIT
+    )
+
+
+def remaining(call: CallContext) -> float | None:
+    """Seconds until the deadline, not below zero; None without one."""
+    return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())

@@ -1,0 +1,1 @@
+"""The retrieval service: a tenant's documents, their ingestion, and search over them."""

@@ -1,0 +1,91 @@
+"""This domain's errors, each with its reason."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from services.common.errors import Code, DomainError, FieldViolation, Reason
+from services.retrieval.model import Failure
+
+
+class DocumentNotFound(DomainError):
+    """No such document is visible to the caller."""
+
+    reason = Reason.DOCUMENT_NOT_FOUND
+    code = Code.NOT_FOUND
+
+    def __init__(self, document_id: UUID) -> None:
+        super().__init__("no such document", metadata={"document": str(document_id)})
+
+
+class OperationNotFound(DomainError):
+    """No such operation is visible to the caller."""
+
+    reason = Reason.OPERATION_NOT_FOUND
+    code = Code.NOT_FOUND
+
+    def __init__(self, operation_id: UUID) -> None:
+        super().__init__("no such operation", metadata={"operation": str(operation_id)})
+
+
+class DocumentTooLarge(DomainError):
+    """The document is larger than the limit."""
+
+    reason = Reason.DOCUMENT_TOO_LARGE
+    code = Code.INVALID_ARGUMENT
+
+    @classmethod
+    def declared(cls, field: str, size: int, limit: int) -> DocumentTooLarge:
+        """For an upload of ``size`` bytes."""
+        description = f"must be at most {limit} bytes, is {size}"
+        return cls(
+            f"the document is too large: {field} {description}",
+            metadata={"limit_bytes": str(limit), "size_bytes": str(size)},
+            violations=[FieldViolation(field, description)],
+        )
+
+
+class IngestionError(DomainError):
+    """A document that cannot be indexed, however often it is tried; its operation fails with this."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def failure(self) -> Failure:
+        """What the operation keeps of it."""
+        return Failure(code=self.code, reason=self.reason, message=self.message, metadata=self.metadata)
+
+
+class DocumentUnreadable(IngestionError):
+    """The bytes are not what the media type says."""
+
+    reason = Reason.DOCUMENT_UNREADABLE
+
+
+class DocumentEmpty(IngestionError):
+    """There is no text in it."""
+
+    reason = Reason.DOCUMENT_EMPTY
+
+
+class DocumentTooLong(IngestionError):
+    """There is more text in it than is indexed."""
+
+    reason = Reason.DOCUMENT_TOO_LARGE
+
+
+class IngestionAbandoned(IngestionError):
+    """Indexing it failed again and again, for no reason of the document's that we know."""
+
+    reason = Reason.INTERNAL
+
+
+class IndexMissing(Exception):
+    """The index has no collection, or not the one that was written to: it has to be rebuilt."""
+
+
+class IndexingOvertaken(Exception):
+    """The index was lost while an indexer filled it, and everything is queued anew: what it did is void."""
+
+
+class DocumentGone(Exception):
+    """The document was deleted while an indexer worked on it."""

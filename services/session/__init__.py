@@ -1,0 +1,1 @@
+"""The session service: people's conversations and their messages, kept in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The session service's adapters: the only places that import a driver."""

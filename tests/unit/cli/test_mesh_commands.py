@@ -1,0 +1,156 @@
+"""`causeway mesh explain` and `causeway mesh graph`, over the manifests in istio/."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from support.two_regions import ISTIO, topology
+
+from cli import exits
+from cli.main import main
+from mesh.local.layout import Layout
+
+LIST_MESSAGES = "/causeway.session.v1.MessageService/ListMessages"
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Manifests of a whole mesh."""
+    folder = tmp_path_factory.mktemp("topology")
+    for item in topology():
+        (folder / item.name).write_text(str(item.content), "utf-8")
+    here = [ISTIO / "mesh.yaml", ISTIO / "base", ISTIO / "overlays" / "us-west-2" / "gateway.yaml", folder]
+    return [str(path) for path in here]
+
+
+def explain(paths: list[str], *options: str) -> int:
+    """The exit code for a call from the western gateway to session."""
+    ways = ["--from", "gateway", "--to", "session", "--region", "us-west-2", "--method", LIST_MESSAGES]
+    return main(["mesh", "explain", *ways, *options, *paths])
+
+
+def test_a_call_that_gets_through_is_explained_with_the_lines_that_decide(
+    paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(paths) == exits.OK
+    said = capsys.readouterr().out
+    assert "istio/base/traffic/session.yaml:" in said
+    assert "mutual TLS: the client proves to be spiffe://cluster.local/ns/causeway/sa/gateway" in said
+    assert "● reached" in said
+
+
+def test_a_call_that_is_lost_says_so_by_its_exit_code(
+    paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(paths, "--down", "*/session", "--json") == exits.FAILURE
+    document = json.loads(capsys.readouterr().out)
+    assert document["ending"]["grpc_status"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--region", "eu-west-1"), "there is no proxy of gateway in eu-west-1"),
+        (("--to", "postgres"), "knows no service postgres"),
+    ],
+)
+def test_wrong_names_are_wrong_usage(
+    paths: list[str], capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert explain(paths, *options) == exits.USAGE
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--header", "novalue"), ("--random", "1"), ("--token", "https://")])
+def test_malformed_options_are_wrong_usage(
+    paths: list[str], capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        explain(paths, *option)
+    assert caught.value.code == exits.USAGE
+    assert option[0] in capsys.readouterr().err
+
+
+def test_bad_manifests_are_told_with_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {no: 1}\n")
+    assert explain([str(bad)]) == exits.FAILURE
+    assert f"{bad}:4" in capsys.readouterr().err
+
+
+def test_without_a_platform_and_without_paths_there_is_nothing_to_explain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAUSEWAY_HOME", str(tmp_path))
+    assert explain([]) == exits.NOT_RUNNING
+    assert "causeway up" in capsys.readouterr().err
+
+
+def test_the_graph_comes_in_three_forms(paths: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mesh", "graph", *paths]) == exits.OK
+    assert "→ session.causeway.svc.cluster.local:8080 (mutual TLS)" in capsys.readouterr().out
+    assert main(["mesh", "graph", "--format", "dot", *paths]) == exits.OK
+    assert capsys.readouterr().out.startswith("digraph mesh {")
+    assert main(["mesh", "graph", "--format", "json", *paths]) == exits.OK
+    edges = json.loads(capsys.readouterr().out)["edges"]
+    (edge,) = [item for item in edges if (item["client"], item["server"]) == ("gateway", "session")]
+    assert edge["priorities"]["us-west-2"] == [["us-west-2"], ["us-east-1"]]
+
+
+def test_without_a_method_the_way_of_a_health_check_is_explained(
+    paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = ["--from", "gateway", "--to", "session", "--region", "us-east-1"]
+    assert main(["mesh", "explain", *ways, *paths]) == exits.OK
+    assert "/grpc.health.v1.Health/Check" in capsys.readouterr().out
+
+
+def test_the_configuration_of_a_proxy_is_printed_without_secrets(
+    paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mesh", "config", "session", "--region", "us-west-2", "--manifests", *paths]) == exits.OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["proxy"] == "causeway/session-us-west-2"
+    assert set(document["resources"]) <= {"CDS", "EDS", "LDS", "RDS", "ECDS"}
+    assert document["resources"]["LDS"]
+
+
+def test_the_configuration_can_be_narrowed_to_a_type_and_names(
+    paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--region", "us-west-2", "--type", "CDS", "--name", r"\|8080\|.*session"]
+    assert main(["mesh", "config", "gateway", *options, "--manifests", *paths]) == exits.OK
+    assert list(json.loads(capsys.readouterr().out)["resources"]["CDS"]) == [
+        "outbound|8080||session.causeway.svc.cluster.local"
+    ]
+
+
+def test_a_proxy_that_is_not_synced_is_told_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAUSEWAY_HOME", str(tmp_path))
+    here = Layout(tmp_path)
+    here.topology.mkdir(parents=True)
+    (here.topology / "workloads-us-west-2.yaml").write_text("")
+    rejected = {"type": "CDS", "resource": "outbound|1||x", "reason": "no such field"}
+    proxy = {
+        "name": "session-us-west-2",
+        "kind": "sidecar",
+        "locality": "us-west-2/us-west-2a",
+        "connected": True,
+        "state": "nacked",
+        "problem": "",
+        "streams": [{"rejections": [rejected]}],
+    }
+    status = here.control_status("us-west-2")
+    status.parent.mkdir(parents=True, exist_ok=True)
+    status.write_text(json.dumps({"updated": time.time(), "proxies": [proxy]}))
+    assert main(["mesh", "status"]) == exits.FAILURE
+    said = capsys.readouterr().out
+    assert "nacked" in said
+    assert "CDS outbound|1||x: no such field" in said

@@ -1,0 +1,1 @@
+"""The inference core: Triton model repository sources, their builder, launcher and watchdog."""
