@@ -105,8 +105,10 @@ class ControlPlane(Generic[M, I]):
             self.views,
             self.views.authorise,
             identifier=f"causeway/{config.region}",
+            region=config.region,
             limits=self._limits,
             on_verdict=lambda _proxy, _verdict: self._news.set(),
+            on_streams=self._news.set,
         )
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         watcher = await stack.enter_async_context(Watcher(config.sources))
@@ -316,7 +318,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 500),
         ("grpc.http2.max_ping_strikes", 0),
-        # A proxy that had to go to another region's control plane comes home in time (Istio: 30 minutes).
+        # Balances proxies over the instances of a control plane (Istio: 30 minutes).
         ("grpc.max_connection_age_ms", 30 * 60 * 1000),
         ("grpc.max_connection_age_grace_ms", 10_000),
     ]

@@ -15,7 +15,7 @@ import grpc
 from mesh.ir.view import Proxy, ProxyKind
 from mesh.xds.cache import Watch
 from mesh.xds.codec import Codec, DeltaCodec, SotwCodec
-from mesh.xds.nodes import NotReady, Refused, Unauthenticated, peer
+from mesh.xds.nodes import NotReady, Peer, Refused, Unauthenticated, peer
 from mesh.xds.protos import ads_pb2_grpc
 from mesh.xds.report import ProxyReport, StreamReport, merge
 from mesh.xds.resources import SHORT
@@ -45,6 +45,9 @@ class Limits:
     """Seconds a client may take to say who it is."""
     patience: float = 5.0
     """Seconds until an unanswered response no longer holds up others."""
+    visit: float = 10.0
+    """Seconds for which a proxy of another region is served. Then its stream ends, and it opens the next one
+    to its own control plane where that is back: this one has another region's manifests."""
 
 
 class Views(Protocol):
@@ -68,17 +71,21 @@ class AdsServicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
         authorise: Authorise,
         *,
         identifier: str,
+        region: str = "",
         limits: Limits = Limits(),
         on_verdict: OnVerdict = lambda _proxy, _verdict: None,
+        on_streams: Callable[[], None] = lambda: None,
     ) -> None:
-        """`identifier` names this control plane to clients; `on_verdict` hears of every answer of a
-        client."""
+        """`identifier` names this control plane to clients, `region` is the one it is of; `on_verdict` hears
+        of every answer of a client, `on_streams` of every stream that came or went."""
         self._views = views
         self._authorise = authorise
         self._identifier = identifier
+        self._region = region
         self._limits = limits
         self.on_verdict = on_verdict
         """May be replaced at any time."""
+        self._on_streams = on_streams
         self._sessions: dict[Hashable, list[_Session]] = {}
         self._gone: dict[Hashable, ProxyReport] = {}
         self._closing = False
@@ -132,12 +139,21 @@ class AdsServicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
             stream = AdsStream(
                 codec.subscription, patience=self._limits.patience, max_names=self._limits.names
             )
-            session = _Session(proxy, first.node.id, codec, stream, watch, until=who.expires)
+            session = _Session(proxy, first.node.id, codec, stream, watch, until=self._until(proxy, who))
             self._enter(key, session)
             try:
                 await session.run(first, requests, context, self._heard)
             finally:
                 self._leave(key, session)
+
+    def _until(self, proxy: Proxy, who: Peer) -> tuple[float, str]:
+        """When a stream ends at the latest, and what the client is told then."""
+        home = proxy.locality.region
+        leaves = time.time() + self._limits.visit
+        if self._region and home and home != self._region and leaves < who.expires:
+            return leaves, f"the control plane of {home} comes first"
+        # Only a new connection shows a new certificate.
+        return who.expires, "the client's certificate has expired"
 
     def _heard(self, proxy: Proxy, verdict: Verdict) -> None:
         self.on_verdict(proxy, verdict)
@@ -147,6 +163,7 @@ class AdsServicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
         if len(sessions) >= self._limits.streams_per_proxy:
             sessions[0].end("a newer stream of the same proxy took its place")
         sessions.append(session)
+        self._on_streams()
         log.info("connected", extra={"node": session.node_id, "protocol": session.codec.name})
 
     def _leave(self, key: Hashable, session: _Session) -> None:
@@ -155,6 +172,7 @@ class AdsServicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ign
         if not sessions:
             del self._sessions[key]
             self._gone[key] = merge(session.proxy, [session.report(connected=False)])
+        self._on_streams()
         log.info("disconnected", extra={"node": session.node_id})
 
     def reports(self) -> list[ProxyReport]:
@@ -206,14 +224,14 @@ class _Session:
         stream: AdsStream,
         watch: Watch,
         *,
-        until: float,
+        until: tuple[float, str],
     ) -> None:
         self.proxy = proxy
         self.node_id = node_id
         self.codec = codec
         self._stream = stream
         self._watch = watch
-        self._until = until
+        self._until, self._last_words = until
         self._end: str | None = None
         self._since = time.time()
         self._answered = self._since
@@ -225,7 +243,7 @@ class _Session:
         context: grpc.aio.ServicerContext[Any, Any],
         on_verdict: OnVerdict,
     ) -> None:
-        """Serve until the client goes, its certificate expires, or `end`."""
+        """Serve until the client goes, its time is up, or `end`."""
         self._receive(first, on_verdict)
         reader = asyncio.ensure_future(self._read(requests, on_verdict))
         try:
@@ -247,8 +265,7 @@ class _Session:
         now = time.monotonic()
         remaining = self._until - time.time()
         if remaining <= 0:
-            # Only a new connection shows a new certificate.
-            raise _Ended("the client's certificate has expired")
+            raise _Ended(self._last_words)
         deadline = self._stream.deadline(now)
         patience = deadline - now if deadline is not None else remaining
         try:

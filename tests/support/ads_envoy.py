@@ -40,7 +40,7 @@ async def eventually(
             if await check():
                 return time.monotonic() - began
             reason = ""
-        except (OSError, http.client.HTTPException, AssertionError) as error:
+        except (OSError, LookupError, http.client.HTTPException, AssertionError) as error:
             reason = f" ({type(error).__name__}: {error})"
         assert time.monotonic() < began + limit, f"{what} did not come true within {limit:g} s{reason}"
         await asyncio.sleep(0.02)

@@ -7,7 +7,6 @@ has it in use.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -51,7 +50,6 @@ class Mesh:
             if instance.proxied
         }
         self.echoes: dict[str, Echo] = {}
-        self._applied = time.time()
         self._clients: dict[tuple[str, str], Client] = {}
 
     @property
@@ -78,7 +76,6 @@ class Mesh:
         path, text = self.manifests / f"{name}.yaml", "---\n".join(manifests) or "# nothing\n"
         if path.exists() and path.read_text() == text:
             return False
-        self._applied = time.time()
         write_atomic(path, text.encode())
         return True
 
@@ -99,16 +96,16 @@ class Mesh:
 
     async def settled(self) -> None:
         """Wait until every running proxy uses what the manifests say, and nothing else."""
-        await eventually(self._settled, "proxies in step")
+        version = self.control.expected()
+        await eventually(lambda: self._settled(version), "proxies in step")
 
-    async def _settled(self) -> bool:
+    async def _settled(self, version: str) -> bool:
         reports: dict[str, list[Any]] = {}
         for control in self.controls.values():
             if control.runs:
-                status = control.status()
-                if not self._taken_over(status["manifests"]):
+                if not control.uses(version):
                     return False
-                for item in status["proxies"]:
+                for item in control.status()["proxies"]:
                     if item["problem"] or item["state"] == "nacked":
                         raise RefusedError(item)
                     reports.setdefault(item["name"], []).append(item)
@@ -120,13 +117,6 @@ class Mesh:
                 if not await proxy.settled():
                     return False
         return True
-
-    def _taken_over(self, manifests: Any) -> bool:
-        # What is the same as before does not come into use again, but it is read.
-        read = manifests["read"] >= self._applied and time.time() > self._applied + 3
-        if read and manifests["problems"]:
-            raise RefusedError(manifests["problems"])
-        return not manifests["problems"] and (read or manifests["since"] >= self._applied)
 
     # Callers.
 

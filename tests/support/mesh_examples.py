@@ -4,14 +4,13 @@ service beside the old one."""
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from support.mesh_echo import Echo
 from support.mesh_istio import SERVES, Platform
-from support.mesh_processes import Proxy, RefusedError, eventually
+from support.mesh_processes import Proxy, eventually
 
 from mesh.local import addresses
 from mesh.local.files import write_atomic
@@ -44,17 +43,8 @@ def sources(layout: Layout, region: str) -> Sequence[Path]:
 
 async def apply(platform: Platform, example: str) -> None:
     """Have an example's folder in use, and no other; with an empty name, none."""
-    control = next(item for item in platform.controls if item.region == REGION)
-    since = time.time()
-    if _apply(_applied(platform.layout), example):
-
-        async def taken_over() -> bool:
-            said = control.status()["manifests"]
-            if said["read"] >= since and said["problems"]:
-                raise RefusedError(said["problems"])
-            return bool(said["since"] >= since)
-
-        await eventually(taken_over, f"istio/examples/{example}")
+    _apply(_applied(platform.layout), example)
+    await platform.taken_over(f"istio/examples/{example}")
     await eventually(platform.in_step, "proxies in step")
 
 
@@ -76,6 +66,7 @@ async def another(platform: Platform, app: str, version: str) -> AsyncIterator[E
     proxy.start()
     platform.workloads[workload.process], platform.proxies[workload.process] = workload, proxy
     try:
+        await platform.taken_over(f"{app} {version}")
         await eventually(platform.in_step, f"{app} {version} in step")
         yield echo
     finally:
@@ -93,8 +84,8 @@ def _versions(layout: Layout) -> Path:
     return layout.home / "versions"
 
 
-def _apply(folder: Path, example: str) -> bool:
-    """As the example says, over what `causeway up` reads where a cluster has more; whether that is new."""
+def _apply(folder: Path, example: str) -> None:
+    """As the example says, over what `causeway up` reads where a cluster has more."""
     overlay = os.path.relpath(_OVERLAY, folder)
     text = f"resources: [{overlay}]\n"
     if example:
@@ -105,11 +96,7 @@ def _apply(folder: Path, example: str) -> bool:
         for part in source.iterdir():
             write_atomic(folder / f"{example}-{part.name}", part.read_bytes())
             text = text.replace(f"path: {part.name}", f"path: {example}-{part.name}")
-    path = folder / "kustomization.yaml"
-    if path.exists() and path.read_text() == text:
-        return False
-    write_atomic(path, text.encode())
-    return True
+    write_atomic(folder / "kustomization.yaml", text.encode())
 
 
 def _free_address(platform: Platform) -> str:

@@ -96,29 +96,45 @@ class Platform:
             control.start()
             stack.callback(control.kill)
             self.controls.append(control)
+        # First, so that each proxy goes to its own: the other region's has the other region's manifests.
+        for control in self.controls:
+            await eventually(control.serving, f"control plane {control.region}")
         for process, workload in self.workloads.items():
             proxy = self.proxies[process] = Proxy(
                 self.layout.proxy(process), workload.address, workload.region
             )
             proxy.start()
             stack.callback(proxy.kill)
-        for control in self.controls:
-            await eventually(control.serving, f"control plane {control.region}")
         await eventually(self.in_step, "proxies in step")
 
+    async def taken_over(self, what: str) -> None:
+        """Wait until every control plane uses the manifests as they are now."""
+        for control in self.controls:
+            version = control.expected()
+
+            async def used(control: ControlPlane = control, version: str = version) -> bool:
+                return control.uses(version)
+
+            await eventually(used, f"{what} in {control.region}")
+
     async def in_step(self) -> bool:
-        """Whether every proxy that runs has taken all that it was sent. Raises RefusedError when one has
-        refused."""
+        """Whether every proxy that runs has taken all that its own control plane sent it; the front has
+        none. Raises RefusedError when one has refused."""
         synced = set()
         for control in self.controls:
             for item in control.status()["proxies"]:
                 if item["problem"] or item["state"] == "nacked":
                     raise RefusedError(item)
                 if item["connected"] and item["state"] == "synced":
-                    synced.add((item["namespace"], item["name"]))
+                    synced.add((item["namespace"], item["name"], control.region))
         running = [name for name, proxy in self.proxies.items() if proxy.process.poll() is None]
-        missing = {(self.workloads[name].namespace, self.workloads[name].name) for name in running} - synced
-        return not missing and all([await self.proxies[name].settled() for name in running])
+        homes = {control.region for control in self.controls if control.runs}
+        for name in running:
+            workload = self.workloads[name]
+            wanted = homes & {workload.region} or homes
+            if not any((workload.namespace, workload.name, home) in synced for home in wanted):
+                return False
+        return all([await self.proxies[name].settled() for name in running])
 
     def token(self, *roles: str) -> str:
         """What a caller shows."""

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from support.mesh_manifests import Instance
 
+from mesh.control.wiring import pipeline
 from mesh.local import addresses, admin, binaries, envoy
 from mesh.local.files import write_json
 from mesh.local.workloads import Workload
@@ -25,7 +26,7 @@ LIMIT = 30.0
 
 
 class RefusedError(Exception):
-    """The control plane or an Envoy does not take what a test says."""
+    """A proxy does not take what a test says, or cannot be given it."""
 
 
 async def eventually(check: Callable[[], Awaitable[object]], what: str, limit: float = LIMIT) -> float:
@@ -99,6 +100,7 @@ class ControlPlane:
 
     def __init__(self, folder: Path, region: str, address: str, sources: Sequence[Path], pki: Path) -> None:
         self.region = region
+        self._sources = sources
         self.listen = f"{address}:{addresses.XDS}"
         self.status_file = folder / f"status-{region}.json"
         self.log = folder / f"control-{region}.log"
@@ -130,6 +132,17 @@ class ControlPlane:
     def of(self, instance: Instance) -> Any:
         """What it says of a proxy."""
         return next(item for item in self.status()["proxies"] if item["name"] == instance.workload)
+
+    def expected(self) -> str:
+        """The version of its manifests as they are now: that it says so shows that they are in use, which a
+        time does not. Raises BadManifests."""
+        steps = pipeline()
+        return steps.version(steps.read(self._sources, None))
+
+    def uses(self, version: str) -> bool:
+        """Whether manifests of a version are in use, and nothing was found wrong since."""
+        said = self.status()["manifests"]
+        return bool(said["version"] == version and not said["problems"])
 
     @property
     def runs(self) -> bool:
