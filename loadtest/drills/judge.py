@@ -103,6 +103,16 @@ def broken(answers: Iterable[Answer]) -> list[Answer]:
     return [answer for answer in answers if answer.finished is None]
 
 
+def open_in(answers: Iterable[Answer], region: str, at: float) -> list[Answer]:
+    """Those that a region had accepted last and that were open at a moment."""
+    found = []
+    for answer in answers:
+        accepted = [where for when, where in answer.regions if when <= at]
+        if accepted and accepted[-1] == region and (answer.finished is None or answer.finished > at):
+            found.append(answer)
+    return found
+
+
 def came_back(answers: Iterable[Answer]) -> list[Answer]:
     """Those whose caller had to come back, and that ended well."""
     return [answer for answer in answers if answer.breaks and answer.finished is not None]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ import grpc.aio
 from loadtest.bench.platform import START_LIMIT, configure, temporary_home
 from loadtest.bench.progress import Progress
 from loadtest.bench.signals import undisturbed
+from loadtest.drills.caller import CallFailedError
 from loadtest.drills.client import CONNECTIONS, GrpcCaller, Metadata
 from loadtest.drills.platform import DrillError, NotPossibleError
-from mesh.local import addresses, daemon, names, procfs, regions, report, sync
+from mesh.local import addresses, admin, daemon, names, procfs, regions, report, sync
 from mesh.local.issuer import Issuer
 from mesh.local.layout import Layout
 from mesh.local.names import SIDECAR, in_region
@@ -37,6 +39,8 @@ WORDS_A_SECOND = 10
 SETTLE = 2.0
 """Seconds in which every proxy hears of a new root or certificate."""
 LIMIT = 60.0
+_FEW = 20
+"""Calls that show whether regions take turns."""
 STILL = 0.05
 """Seconds that a slow region moves, between the times when it stands still."""
 
@@ -104,6 +108,33 @@ class LocalPlatform:
     _slowed: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _cut: dict[str, list[str]] = field(default_factory=dict)
     _token: tuple[float, Metadata] = (0.0, ())
+
+    async def spread(self) -> None:
+        """Health checks find each region's processes one after the other, on the front and on each ingress."""
+        host = self.front.rpartition(":")[0]
+        query = "/stats?filter=^cluster\\.outbound.*ingress.*\\.membership_healthy$"
+        caller = self.caller()
+        deadline = time.monotonic() + LIMIT
+        while True:
+            healthy = [
+                line.rpartition(": ")[2]
+                for line in (await admin.get(host, addresses.ADMIN, query)).splitlines()
+            ]
+            answered: Counter[str] = Counter()
+            for _ in range(_FEW):
+                with suppress(CallFailedError):
+                    answered[await caller.unary(LIMIT)] += 1
+            share = _FEW // len(self.regions) // 2
+            if (
+                set(healthy) == {str(len(self.regions))}
+                and min(answered[region] for region in self.regions) >= share
+            ):
+                return
+            if time.monotonic() > deadline:
+                raise DrillError(
+                    f"the regions do not share the calls: {dict(answered)}, {healthy} are healthy"
+                )
+            await asyncio.sleep(0.1)
 
     def caller(self) -> GrpcCaller:
         """A client at the front, over TLS."""

@@ -34,6 +34,11 @@ class Platform(Protocol):
         """Whether the model is the one whose text is known beforehand."""
         ...
 
+    async def spread(self) -> None:
+        """Wait until the regions share the calls: load that began earlier would begin with all of its streams
+        in the one that came up first. Raises DrillError."""
+        ...
+
     def caller(self) -> Caller:
         """A client outside the mesh, at the one address that people are given."""
         ...

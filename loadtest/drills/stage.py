@@ -47,6 +47,7 @@ class Stage:
     @asynccontextmanager
     async def loaded(self) -> AsyncIterator[None]:
         """Load while it lasts: some before anything happens, and at the end all is waited for."""
+        await self.platform.spread()
         async with Load(self.platform.caller(), self.shape, self.clock) as load:
             self._load = load
             await self.wait(self.steady, "steady load")
@@ -101,6 +102,9 @@ class Stage:
         if took is None and not any(call.region for call in calls):
             note = "answers do not say which region they are from"
         add("traffic moved", value, "ms", maximum=bound, note=note)
+        streams = len(judge.open_in(self.answers, region, fault))
+        # Otherwise nothing would have been shown about them.
+        add("streams open in the region", streams, "streams", minimum=1 if self.shape.streams else None)
         calm = judge.settled(calls, fault)
         limit = judge.slow_after(calls, fault)
         note = f"until the last call that failed or took more than {limit * 1000:.0f} ms was due"

@@ -29,6 +29,10 @@ REPEATABLE = f"{SAFE},reset"
 """Somebody may have; for calls that may be made twice. Not `unavailable`: an ingress that says so has tried
 all regions already."""
 
+ANSWERS = "answers"
+"""Regions take turns. Answers have turns of their own: with one for all calls, a steady rhythm of the others
+could leave one region with every answer, or with none, until they end."""
+
 NOT_REPEATABLE = (
     "/causeway.gateway.v1.ChatService/Chat",
     "/causeway.gateway.v1.ChatService/Complete",
@@ -69,16 +73,16 @@ def _gateway(hosts: list[str], credential: str) -> Document:
 
 
 def _routes(hosts: list[str], ingress: str) -> Document:
-    destination: Plain = [{"destination": {"host": ingress, "port": {"number": PORT}}}]
+    destination: Document = {"host": ingress, "port": {"number": PORT}}
     once: Document = {
         "name": "once",
         "match": [{"uri": {"exact": method}} for method in NOT_REPEATABLE],
-        "route": destination,
+        "route": [{"destination": {**destination, "subset": ANSWERS}}],
         "retries": {"attempts": 2, "retryOn": SAFE},
     }
     rest: Document = {
         "name": "repeatable",
-        "route": destination,
+        "route": [{"destination": destination}],
         "retries": {"attempts": 2, "retryOn": REPEATABLE},
     }
     return {"hosts": hosts, "gateways": ["front"], "http": [once, rest]}
@@ -105,6 +109,8 @@ def _rule(ingress: str, host: str) -> Document:
                 "minHealthPercent": 1,
             },
         },
+        # All ingresses, a second time.
+        "subsets": [{"name": ANSWERS}],
     }
 
 

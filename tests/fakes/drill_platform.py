@@ -29,6 +29,9 @@ class FakePlatform:
     done: list[str] = field(default_factory=list)
     """What was asked of it, in order."""
 
+    async def spread(self) -> None:
+        """The first region answers everything here."""
+
     def caller(self) -> Caller:
         """A client."""
         return FakeCaller(self)

@@ -3,9 +3,12 @@ is real, and takes all it is sent."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -28,6 +31,7 @@ MESSAGES = "/causeway.session.v1.MessageService/ListMessages"
 MODELS = "/causeway.gateway.v1.ChatService/ListModels"
 EMBED = "/causeway.gateway.v1.ChatService/Embed"
 CHAT = "/causeway.gateway.v1.ChatService/Complete"
+STREAM = "/causeway.gateway.v1.ChatService/Chat"
 SEARCH = "/causeway.retrieval.v1.SearchService/Search"
 APPEND = "/causeway.policy.v1.AuditService/Append"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -86,6 +90,45 @@ async def test_the_policy_service_is_asked_about_each_call_and_counts_those_that
             assert await client.code(method, authorization=platform.token()) == "OK"
     assert sum(echo.calls[ASK] for echo in policy) == 5
     assert sum(echo.calls[LIMIT] for echo in policy) == counted
+
+
+async def test_answers_are_spread_over_the_regions_whatever_the_rhythm_of_the_other_calls(
+    platform: Platform,
+) -> None:
+    over = asyncio.Event()
+
+    def answers(region: str) -> Any:
+        async def handler(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            yield region.encode()
+            await over.wait()
+
+        return handler
+
+    for region in (WEST, EAST):
+        platform.echoes[f"gateway@{region}"].streams[STREAM] = answers(region)
+    try:
+        async with platform.outside() as client:
+            client.always = {"authorization": platform.token()}
+
+            async def both() -> bool:
+                healthy = await platform.proxies["front"].stats("outbound.*ingress.*membership_healthy")
+                answered = await client.many(20, at_once=1, method=MODELS)
+                return set(healthy.values()) == {2} and set(answered.values()) == {10}
+
+            await eventually(both, "turns")
+            found: Counter[str] = Counter()
+            others: Counter[str] = Counter()
+            for _ in range(12):
+                stream = client.watch(STREAM)
+                found[(await stream.read()).decode()] += 1
+                others += await client.many(5, at_once=1, method=MODELS)
+            # Were they to share their turns, an even number of calls would lie between two answers.
+            assert min(found[region] for region in (WEST, EAST)) >= 4, found
+            assert min(others[f"gateway@{region}"] for region in (WEST, EAST)) >= 20, others
+    finally:
+        over.set()
+        for region in (WEST, EAST):
+            platform.echoes[f"gateway@{region}"].streams = {}
 
 
 @pytest.mark.parametrize("region", [WEST, EAST])

@@ -69,6 +69,15 @@ def test_failures_are_counted_by_status() -> None:
     assert judge.codes(calls) == "UNAVAILABLE 2, INTERNAL 1"
 
 
+def test_a_stream_is_open_where_it_was_accepted_last() -> None:
+    moved = Answer(0.0, 9, regions=[(1.0, WEST), (2.0, EAST)], finished=4.0)
+    assert judge.open_in([moved], WEST, 1.5) == [moved]
+    assert judge.open_in([moved], WEST, 3.0) == []
+    assert judge.open_in([moved], EAST, 3.0) == [moved]
+    assert judge.open_in([moved], EAST, 5.0) == [], "it has ended"
+    assert judge.open_in([Answer(0.0, 9)], WEST, 1.0) == [], "nobody has accepted it"
+
+
 @pytest.mark.parametrize(
     "words, asked, faults",
     [
