@@ -110,7 +110,7 @@ class LocalPlatform:
     _token: tuple[float, Metadata] = (0.0, ())
 
     async def spread(self) -> None:
-        """Health checks find each region's processes one after the other, on the front and on each ingress."""
+        """Health checks find a region by and by: its ingress by the front, its services by each ingress."""
         host = self.front.rpartition(":")[0]
         query = "/stats?filter=^cluster\\.outbound.*ingress.*\\.membership_healthy$"
         caller = self.caller()
