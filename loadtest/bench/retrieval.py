@@ -90,7 +90,7 @@ async def _ingestion(run: Run, platform: Platform) -> None:
             return done.chunks / done.seconds
 
         rounds = await run.interleave(
-            "chunks/s", {"ingestion": ingestion, "limit": limit}, run.choose(4, 1), extra=2, seconds=70
+            "chunks/s", {"ingestion": ingestion, "limit": limit}, run.choose(4, 1), extra=2, seconds=160
         )
     _report_ingestion(run, rounds, counts)
 
