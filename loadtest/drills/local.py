@@ -265,16 +265,20 @@ class LocalPlatform:
 
     async def change(self) -> None:
         """A header more for the answers that ingresses and callers' sidecars pass on."""
-        patch: Mapping[str, Plain] = {
-            "applyTo": "VIRTUAL_HOST",
-            "match": {"context": "ANY"},
-            "patch": {"operation": "MERGE", "value": {"response_headers_to_add": [{"header": _MARK}]}},
-        }
+        # Not of inbound listeners: those of an old one would be drained, and streams with them.
+        patches: list[Plain] = [
+            {
+                "applyTo": "VIRTUAL_HOST",
+                "match": {"context": context},
+                "patch": {"operation": "MERGE", "value": {"response_headers_to_add": [{"header": _MARK}]}},
+            }
+            for context in ("SIDECAR_OUTBOUND", "GATEWAY")
+        ]
         written = manifest(
             "EnvoyFilter",
             "istio-system",
             "drill",
-            {"configPatches": [patch]},
+            {"configPatches": patches},
             api="networking.istio.io/v1alpha3",
         )
         write_atomic(self.layout.topology / "drill.yaml", documents([written]).encode(), mode=0o644)
