@@ -43,8 +43,9 @@ class Destination:
     """One of the clusters a route spreads over."""
 
     cluster: str
-    weight: int = 100
-    """Relative to the route's others; 0 is never chosen unless it is alone."""
+    weight: int | None = None
+    """Relative to the route's others; None: there never were others, and what it does to headers comes after
+    what the route does."""
     request_headers: HeaderChanges = NO_CHANGES
     response_headers: HeaderChanges = NO_CHANGES
 

@@ -61,6 +61,17 @@ async def test_a_call_from_outside_reaches_the_service_over_mutual_tls(mesh: Mes
     assert answer.metadata["x-request-id"]
 
 
+async def test_a_port_in_the_authority_is_no_part_of_the_name(mesh: Mesh) -> None:
+    """Browsers name the port wherever it is not 443."""
+    tell = f"""- headers: {{request: {{set: {{x-asked: '%REQ(:AUTHORITY)%'}}}}}}
+  route: [{{destination: {{host: {ECHO}, port: {{number: 8080}}}}}}]
+"""
+    await mesh.apply(STRICT, GATEWAY, routes(tell))
+    for authority in (f"{NAME}:{HTTPS}", f"{NAME}:443"):
+        async with outside(mesh, authority=authority) as client:
+            assert (await client.call()).metadata["x-asked"] == authority
+
+
 async def test_names_that_no_gateway_has_are_refused(mesh: Mesh) -> None:
     await mesh.apply(STRICT, GATEWAY, routes())
     async with outside(mesh, "other.causeway.local") as client:
