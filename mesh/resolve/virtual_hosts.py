@@ -33,26 +33,11 @@ BLOCK_ALL = VirtualHost(
     ),
     origin=default("unknown hosts are refused (outboundTrafficPolicy REGISTRY_ONLY)"),
 )
-ALLOW_ANY = VirtualHost(
-    name="allow_any",
-    domains=("*",),
-    routes=(
-        Route(
-            name="allow_any",
-            match=RouteMatch(),
-            action=DirectResponse(status=404),
-            origin=default("unknown hosts cannot be passed on: what was dialled is this proxy itself"),
-        ),
-    ),
-    origin=default("unknown hosts cannot be passed on: what was dialled is this proxy itself"),
-)
-"""Under Istio ALLOW_ANY passes unknown hosts on to the address that was dialled and captured. Nothing is
-captured here: the address dialled is the proxy's own."""
+"""Istio's own default is ALLOW_ANY, which passes unknown hosts on to the address that was dialled and
+captured. Nothing is captured here: the address dialled is the proxy's own."""
 
 
-def outbound_table(
-    config: Config, client: Client, imports: Imports, port: int, *, registry_only: bool
-) -> RouteTable:
+def outbound_table(config: Config, client: Client, imports: Imports, port: int) -> RouteTable:
     """The table of one outbound port."""
     routing = Routing(
         config=config,
@@ -63,7 +48,7 @@ def outbound_table(
     )
     hosts = sorted(outbound_hosts(routing, imports), key=lambda host: host.name)
     if not any("*" in host.domains for host in hosts):
-        hosts.append(BLOCK_ALL if registry_only else ALLOW_ANY)
+        hosts.append(BLOCK_ALL)
     return RouteTable(name=str(port), hosts=tuple(hosts))
 
 
