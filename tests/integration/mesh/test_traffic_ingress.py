@@ -149,6 +149,29 @@ async def test_claims_decide_who_may_call_what(mesh: Mesh, issuer: Issuer) -> No
         assert await client.code(authorization=reader) == "OK"
 
 
+async def test_claims_decide_where_a_call_goes(mesh: Mesh, issuer: Issuer) -> None:
+    """The route is looked for again once the token is checked; a claim may be a list, and within another."""
+    elsewhere = f"route: [{{destination: {{host: {host('limits')}, port: {{number: 8080}}}}}}]"
+    rules = f"""- match:
+  - headers: {{"@request.auth.claims.roles": {{exact: admin}}}}
+    withoutHeaders: {{"@request.auth.claims[realm][name]": {{prefix: guest}}}}
+  {elsewhere}
+"""
+    await mesh.apply(STRICT, GATEWAY, routes(rules), *await tokens(issuer, required=False))
+    admin = {"roles": ["reader", "admin"]}
+    async with outside(mesh) as client:
+        for claims, instance in (
+            (admin, "limits"),
+            ({"roles": "admin"}, "limits"),
+            ({**admin, "realm": {"name": "home"}}, "limits"),
+            ({**admin, "realm": {"name": "guests"}}, "echo"),
+            ({"roles": ["reader"]}, "echo"),
+        ):
+            token = f"Bearer {issuer.token(**claims)}"
+            assert await client.who(authorization=token) == instance, claims
+        assert await client.who() == "echo", "no token, no claims"
+
+
 async def test_a_local_rate_limit_by_envoyfilter_limits(mesh: Mesh) -> None:
     limit = filters(
         "limit",

@@ -20,10 +20,10 @@ from unit.mesh.resolve.documents import (
 
 from mesh.ir.cluster import HashOn
 from mesh.ir.route import DirectResponse, Redirect, RouteMatch
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
 from mesh.manifests.common import StringMatch
 from mesh.manifests.virtual_service import HTTPMatchRequest
-from mesh.resolve.matches import route_match
+from mesh.resolve.matches import is_catch_all, route_match
 
 TO_SERVER = "route: [{destination: {host: server}}]"
 
@@ -74,11 +74,31 @@ def test_conditions_are_carried_over_as_they_are_written(condition: str, match: 
 
 
 def test_names_of_headers_have_no_case_and_names_of_claims_do() -> None:
-    said = {"X-A": StringMatch(exact="b"), "@request.auth.claims.Group": StringMatch(exact="c")}
+    said = {"X-A": StringMatch(exact="b"), "@Request.auth.claims.Group": StringMatch(exact="c")}
 
     found = route_match(HTTPMatchRequest(headers=said))
 
-    assert [one.name for one in found.headers] == ["@request.auth.claims.Group", "x-a"]
+    assert [one.name for one in found.headers] == ["x-a"]
+    assert found.claims == (ClaimMatcher(("Group",), StringMatcher(EXACT, "c")),)
+
+
+@pytest.mark.parametrize("name", ["@request.auth.claims.group.id", "@request.auth.claims[group][id]"])
+def test_a_claim_may_be_within_another_and_must_not_match(name: str) -> None:
+    found = route_match(HTTPMatchRequest(without_headers={name: StringMatch(prefix="a")}))
+
+    assert found.claims == (ClaimMatcher(("group", "id"), StringMatcher(PREFIX, "a"), invert=True),)
+    assert found.headers == ()
+    assert not is_catch_all(found)
+
+
+def test_sidecars_have_no_routes_by_claims_as_they_know_none() -> None:
+    rules = f"""
+- {{name: claim, match: [{{headers: {{"@request.auth.claims.group": {{exact: a}}}}}}], {TO_SERVER}}}
+- {{name: all, {TO_SERVER}}}
+"""
+    rule = virtual_service(rules, more="gateways: [mesh, edge]")
+
+    assert [one.name for one in routes(view_of(CLIENT, SERVER, rule))] == ["all"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from mesh.ir.route import (
     RouteMatch,
     VirtualHost,
 )
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
 from mesh.simulate.request import Connection, Facts, Request, Token
 from mesh.simulate.tables import host_for, matches
 from mesh.translate.route import translate_route, translate_table
@@ -95,11 +95,13 @@ def test_a_header_that_must_not_match_may_be_absent() -> None:
     assert not takes(match, headers={"x-robot": "yes, I am"})
 
 
-@pytest.mark.parametrize("name", ["@request.auth.claims[roles]", "@request.auth.claims.roles"])
-def test_a_claim_can_decide(name: str) -> None:
-    match = RouteMatch(headers=(NamedMatcher(name, StringMatcher(EXACT, "admin")),))
-    assert takes(match, token=Token(issuer="i", claims={"roles": ["reader", "admin"]}))
-    assert not takes(match, token=Token(issuer="i", claims={"roles": ["reader"]}))
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_claim_can_decide(invert: bool) -> None:
+    match = RouteMatch(claims=(ClaimMatcher(("realm", "roles"), StringMatcher(EXACT, "admin"), invert),))
+    for roles, holds in ((["reader", "admin"], True), ("admin", True), (["reader"], False)):
+        token = Token(issuer="i", claims={"realm": {"roles": roles}})
+        assert takes(match, token=token) is (holds is not invert), roles
+    assert takes(match) is invert, "without a token"
 
 
 def test_envoy_cannot_demand_that_a_parameter_does_not_match() -> None:
