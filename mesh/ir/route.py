@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from mesh.ir.cluster import HashOn
 from mesh.ir.origin import Origin
-from mesh.ir.values import NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, NamedMatcher, StringMatcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class RouteMatch:
     authority: StringMatcher | None = None
     headers: tuple[NamedMatcher, ...] = ()
     query: tuple[NamedMatcher, ...] = ()
+    claims: tuple[ClaimMatcher, ...] = ()
+    """Known to gateways alone, which look for the route again once they have checked the token."""
     name: str = ""
     """Of the match, for logs."""
 
@@ -43,8 +45,9 @@ class Destination:
     """One of the clusters a route spreads over."""
 
     cluster: str
-    weight: int = 100
-    """Relative to the route's others; 0 is never chosen unless it is alone."""
+    weight: int | None = None
+    """Relative to the route's others; None: there never were others, and what it does to headers comes after
+    what the route does."""
     request_headers: HeaderChanges = NO_CHANGES
     response_headers: HeaderChanges = NO_CHANGES
 

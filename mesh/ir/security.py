@@ -40,6 +40,8 @@ class Attribute(enum.Enum):
     """Of the peer."""
     SERVICE_ACCOUNT = "serviceAccount"
     """`namespace/name` of the peer."""
+    TRUST_DOMAIN = "trustDomain"
+    """Of the peer; a `*` stands for any part of it."""
     REQUEST_PRINCIPAL = "requestPrincipal"
     """`issuer/subject` of the JWT."""
     REQUEST_AUDIENCE = "requestAudience"

@@ -38,6 +38,17 @@ class NamedMatcher:
     """True when it must not match; an absent header then passes."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimMatcher:
+    """A comparison with a claim of the caller's token, which may be a string or a list of them."""
+
+    path: tuple[str, ...]
+    """The names on the way to it."""
+    matcher: StringMatcher
+    invert: bool = False
+    """True when it must not match; a claim or token that is absent then passes."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Locality:
     """Where a workload runs: `region/zone/subzone`."""

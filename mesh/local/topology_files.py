@@ -216,7 +216,8 @@ def _gateway(region: str) -> Document:
 
 
 def _issuer(issuer: str, jwks: str) -> list[Document]:
-    """What istio/cluster/issuer.yaml says, with the keys themselves: nothing here serves the issuer's URI."""
+    """What istio/clusters/common/issuer.yaml says, with the keys themselves: nothing here serves the issuer's
+    URI."""
     spec: Document = {
         "selector": {"matchLabels": {"istio": "ingressgateway"}},
         "jwtRules": [

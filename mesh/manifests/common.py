@@ -87,11 +87,14 @@ class SidecarPort(Message):
     name: str | None = None
 
 
+REGISTRY_ONLY = "unknown hosts are refused, said or not"
+"""Why nobody has to look at an OutboundTrafficPolicy."""
+
+
 class OutboundTrafficPolicyMode(enum.Enum):
-    """What happens to calls to hosts that no manifest names."""
+    """What happens to calls to hosts that no manifest names: they are refused, said or not."""
 
     REGISTRY_ONLY = "REGISTRY_ONLY"
-    ALLOW_ANY = "ALLOW_ANY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,12 @@ class OutboundTrafficPolicy(Message):
 
     rejected: ClassVar = {
         "egressProxy": "unknown hosts cannot be sent through an egress proxy: name them in a ServiceEntry"
+    }
+    refused_values: ClassVar = {
+        "mode": {
+            "ALLOW_ANY": "nothing captures what was dialled, so there is nowhere to pass it on to: "
+            "name hosts in a ServiceEntry"
+        }
     }
 
     mode: OutboundTrafficPolicyMode | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.manifests.common import OutboundTrafficPolicy
+from mesh.manifests.common import REGISTRY_ONLY, OutboundTrafficPolicy
 from mesh.manifests.destination_rule import H2UpgradePolicy, LocalityLoadBalancerSetting, TcpKeepalive
 from mesh.manifests.extension_provider import DefaultProviders, ExtensionProvider
 from mesh.manifests.message import Int32, Message
@@ -142,7 +142,10 @@ class ProxyPathNormalization(Message):
 class MeshConfig(Message):
     """What holds for the whole mesh. None and empty mean Istio's default."""
 
-    passed_over: ClassVar = {"path_normalization": _NORMALIZED}
+    passed_over: ClassVar = {
+        "outbound_traffic_policy": REGISTRY_ONLY,
+        "path_normalization": _NORMALIZED,
+    }
     rejected: ClassVar = {
         "ca": _OWN_CA,
         "caCertificates": _OWN_CA,

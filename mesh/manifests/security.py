@@ -89,11 +89,6 @@ class RequestAuthentication(Message):
 class Source(Message):
     """Who calls; all of it must hold."""
 
-    rejected: ClassVar = {
-        "trustDomains": "principals name the trust domain",
-        "notTrustDomains": "principals name the trust domain",
-    }
-
     principals: tuple[str, ...] = ()
     not_principals: tuple[str, ...] = ()
     request_principals: tuple[str, ...] = ()
@@ -102,6 +97,9 @@ class Source(Message):
     not_namespaces: tuple[str, ...] = ()
     service_accounts: tuple[str, ...] = ()
     not_service_accounts: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()
+    """Since Istio 1.30."""
+    not_trust_domains: tuple[str, ...] = ()
     ip_blocks: tuple[str, ...] = ()
     not_ip_blocks: tuple[str, ...] = ()
     remote_ip_blocks: tuple[str, ...] = ()

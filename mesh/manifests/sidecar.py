@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mesh.manifests.common import LabelsSelector, OutboundTrafficPolicy, SidecarPort
+from mesh.manifests.common import REGISTRY_ONLY, LabelsSelector, OutboundTrafficPolicy, SidecarPort
 from mesh.manifests.destination_rule import ConnectionPoolSettings
 from mesh.manifests.message import Message
 
@@ -54,6 +54,8 @@ class IstioEgressListener(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar(Message):
     """What the sidecars of some workloads listen on and see."""
+
+    passed_over: ClassVar = {"outbound_traffic_policy": REGISTRY_ONLY}
 
     workload_selector: LabelsSelector | None = None
     ingress: tuple[IstioIngressListener, ...] = ()

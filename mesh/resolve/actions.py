@@ -26,8 +26,7 @@ from mesh.resolve.matches import string_matcher
 _DEFAULT_ATTEMPTS = 2
 _RETRIABLE = "retriable-status-codes"
 _DEFAULT_CONDITIONS = ("connect-failure", "refused-stream", "unavailable", "cancelled", _RETRIABLE)
-_DEFAULT_STATUSES = (503,)
-_DEFAULT = default("retries: 2 for failures to connect, refused streams, 503, UNAVAILABLE and CANCELLED")
+_DEFAULT = default("retries: 2 for failures to connect, refused streams, UNAVAILABLE and CANCELLED")
 _STATUSES = frozenset(status.value for status in HTTPStatus)
 _PREFIX = "%PREFIX()%"
 _GRPC_CODES = (
@@ -41,13 +40,14 @@ _GRPC_CODES = (
 def retries(said: api.HTTPRetry | None, origin: Origin, *, hashed: bool) -> Retries:
     """What a route says, else the mesh (pilot/pkg/networking/core/route/retry/retry.go).
 
+    HTTP's 503 is retried only by those who name it: a server may say it after it has begun on the request.
+
     `hashed`: hosts are chosen by a consistent hash, so a retry goes to the same host again.
     """
     if said is None:
         return Retries(
             attempts=_DEFAULT_ATTEMPTS,
             conditions=_DEFAULT_CONDITIONS,
-            statuses=_DEFAULT_STATUSES,
             ignore_previous_hosts=not hashed,
             origin=_DEFAULT,
         )
@@ -68,7 +68,7 @@ def retries(said: api.HTTPRetry | None, origin: Origin, *, hashed: bool) -> Retr
 def _conditions(text: str | None) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Numbers among the conditions are HTTP status codes."""
     if not text:
-        return _DEFAULT_CONDITIONS, _DEFAULT_STATUSES
+        return _DEFAULT_CONDITIONS, ()
     words = [word.strip() for word in text.split(",") if word.strip()]
     statuses = tuple(int(word) for word in words if _is_status(word))
     conditions = [word for word in words if not _is_status(word)]
@@ -176,17 +176,6 @@ def response_changes(said: api.Headers | None) -> HeaderChanges:
     """What is done to a response's headers."""
     operations = said.response if said else None
     return NO_CHANGES if operations is None else _changes(operations)
-
-
-def joined(first: HeaderChanges, second: HeaderChanges) -> HeaderChanges:
-    """Both, the second after the first."""
-    if first == NO_CHANGES or second == NO_CHANGES:
-        return second if first == NO_CHANGES else first
-    return HeaderChanges(
-        set={**first.set, **second.set},
-        add={**first.add, **second.add},
-        remove=first.remove + second.remove,
-    )
 
 
 def _changes(operations: api.HeaderOperations) -> HeaderChanges:

@@ -112,6 +112,7 @@ def _source(source: api.Source, namespace: str, domains: TrustDomains) -> tuple[
         *_both(Attribute.REQUEST_PRINCIPAL, source.request_principals, source.not_request_principals),
         *_both(Attribute.NAMESPACE, source.namespaces, source.not_namespaces),
         *_both(Attribute.SERVICE_ACCOUNT, accounts, not_accounts),
+        *_both(Attribute.TRUST_DOMAIN, source.trust_domains, source.not_trust_domains),
         *_both(Attribute.SOURCE_IP, source.ip_blocks, source.not_ip_blocks),
         *_both(Attribute.REMOTE_IP, source.remote_ip_blocks, source.not_remote_ip_blocks),
     )

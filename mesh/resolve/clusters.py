@@ -48,9 +48,7 @@ def unknown_destinations(kind: ProxyKind) -> tuple[Cluster, ...]:
         name=PASSTHROUGH,
         service="",
         discovery=Discovery.ORIGINAL_DST,
-        origin=default(
-            "what no service explains goes where it was dialled (outboundTrafficPolicy ALLOW_ANY)"
-        ),
+        origin=default("what a patch sends there goes where it was dialled"),
     )
     return nowhere, dialled
 

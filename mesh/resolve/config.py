@@ -37,7 +37,6 @@ class Config:
             self.virtuals,
             sorted(manifests.of(Sidecar), key=lambda one: (one.created, one.namespace, one.name)),
             root,
-            self.settings.registry_only,
         )
         self.selectors = Selectors(self.services)
         self.peers = PeerAuthentications(manifests, root)

@@ -98,10 +98,12 @@ class DestinationRules:
 
 
 def _chosen(candidates: Iterable[Rule], namespace: str, labels: Mapping[str, str]) -> Rule | None:
+    """The first that selects the client, else the last that selects nobody (pilot/pkg/model/sidecar.go,
+    `SidecarScope.DestinationRule`)."""
     fallback = None
     for rule in candidates:
         if rule.selector is None:
-            fallback = fallback or rule
+            fallback = rule
         elif rule.namespace == namespace and words.selects(rule.selector, labels):
             return rule
     return fallback

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mesh.ir.route import RouteMatch
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
+from mesh.manifests.claims import claim_of, is_claim
 from mesh.manifests.common import StringMatch
 from mesh.manifests.virtual_service import HTTPMatchRequest, L4MatchAttributes, TLSMatchAttributes
 from mesh.resolve import labels as words
 from mesh.resolve.client import Client
-from mesh.resolve.names import full_gateway
+from mesh.resolve.names import MESH_GATEWAY, full_gateway
 
 _PRESENT = StringMatcher(MatchKind.PRESENT)
 
@@ -38,12 +39,14 @@ class Place:
 
 
 def concerns(match: HTTPMatchRequest, place: Place, namespace: str) -> bool:
-    """Whether a match of a VirtualService in `namespace` can hold for a proxy at all: port, gateways, and the
-    proxy's labels and namespace.
+    """Whether a match of a VirtualService in `namespace` can hold for a proxy at all: port, gateways, the
+    proxy's labels and namespace, and that sidecars know no claims.
 
     Labels and namespace are not asked for where gateways are named (pilot's `sourceMatchHTTP`).
     """
     if match.port is not None and match.port != place.port:
+        return False
+    if MESH_GATEWAY in place.gateways and any(is_claim(name) for name in match.headers):
         return False
     if match.gateways:
         return place.among(match.gateways, namespace)
@@ -63,16 +66,21 @@ def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
     """What is left to look at in a request."""
     if match is None:
         return RouteMatch()
-    headers = [NamedMatcher(_name(name), _named(value)) for name, value in match.headers.items()]
-    headers += [
-        NamedMatcher(_name(name), _named(value), invert=True) for name, value in match.without_headers.items()
-    ]
+    headers: list[NamedMatcher] = []
+    claims: list[ClaimMatcher] = []
+    for said, invert in ((match.headers, False), (match.without_headers, True)):
+        for name, value in said.items():
+            if is_claim(name):
+                claims.append(ClaimMatcher(claim_of(name), _named(value), invert))
+            else:
+                headers.append(NamedMatcher(name.lower(), _named(value), invert))
     return RouteMatch(
         path=string_matcher(match.uri, ignore_case=bool(match.ignore_uri_case)),
         method=string_matcher(match.method),
         scheme=string_matcher(match.scheme),
         authority=string_matcher(match.authority),
         headers=tuple(sorted(headers, key=lambda one: (one.name, one.invert))),
+        claims=tuple(sorted(claims, key=lambda one: (one.path, one.invert))),
         query=tuple(NamedMatcher(name, _named(value)) for name, value in sorted(match.query_params.items())),
         name=match.name or "",
     )
@@ -91,12 +99,6 @@ def string_matcher(match: StringMatch | None, *, ignore_case: bool = False) -> S
     return None
 
 
-def _name(header: str) -> str:
-    """Names of headers have no case; those that stand for a token's claims do
-    (`@request.auth.claims.Group`)."""
-    return header if header.startswith("@") else header.lower()
-
-
 def _named(match: StringMatch) -> StringMatcher:
     """Of a header or query parameter: nothing asked means that it is there."""
     return string_matcher(match) or _PRESENT
@@ -110,5 +112,5 @@ def is_catch_all(match: RouteMatch) -> bool:
         or (path.kind is MatchKind.REGEX and path.text == ".*")
     )
     return every_path and not (
-        match.method or match.scheme or match.authority or match.headers or match.query
+        match.method or match.scheme or match.authority or match.headers or match.query or match.claims
     )

@@ -91,8 +91,8 @@ def server_name(host: str, port: int, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset}_.{host}"
 
 
-def domains(host: str, port: int, namespace: str) -> tuple[str, ...]:
-    """Every authority by which a client in `namespace` may call a service, the full names first.
+def domains(host: str, namespace: str) -> tuple[str, ...]:
+    """Every name by which a client in `namespace` may call a service, the full one first.
 
     A service of the client's own namespace may be called `session`, one of another `session.causeway`
     (pilot/pkg/networking/core/httproute.go, `GenerateAltVirtualHosts`).
@@ -105,7 +105,7 @@ def domains(host: str, port: int, namespace: str) -> tuple[str, ...]:
             if owner == namespace:
                 names.append(service)
             names += [f"{service}.{owner}.svc", f"{service}.{owner}"]
-    return tuple(domain for name in names for domain in (name, f"{name}:{port}"))
+    return tuple(names)
 
 
 class HostTable(Generic[T]):

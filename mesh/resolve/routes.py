@@ -114,19 +114,14 @@ def _route(routing: Routing, virtual: Virtual, http: HTTPRoute, match: HTTPMatch
     if match is not None and match.name:
         name = f"{name}.{match.name}"
     changes, authority = actions.request_changes(http.headers)
-    answers = actions.response_changes(http.headers)
     action: Action
     if http.redirect is not None:
         action = actions.redirect(http.redirect, routing.port, tls=routing.tls)
     elif http.direct_response is not None:
         action = actions.direct_response(http.direct_response)
     else:
-        single = http.route[0] if len(http.route) == 1 else None
-        if single is not None:
-            own, own_authority = actions.request_changes(single.headers)
-            changes = actions.joined(changes, own)
-            answers = actions.joined(answers, actions.response_changes(single.headers))
-            authority = authority or own_authority
+        if len(http.route) == 1:
+            authority = authority or actions.request_changes(http.route[0].headers)[1]
         action = _forward(routing, virtual, http, authority)
     return Route(
         name=name,
@@ -135,7 +130,7 @@ def _route(routing: Routing, virtual: Virtual, http: HTTPRoute, match: HTTPMatch
         fault=actions.fault(http.fault, origin("fault")),
         cors=actions.cors(http.cors_policy, origin("cors_policy")),
         request_headers=changes,
-        response_headers=answers,
+        response_headers=actions.response_changes(http.headers),
         origin=origin(),
     )
 
@@ -159,26 +154,25 @@ def _forward(routing: Routing, virtual: Virtual, http: HTTPRoute, authority: str
 def _destinations(
     routing: Routing, virtual: Virtual, sent: Sequence[HTTPRouteDestination]
 ) -> tuple[Destination, ...]:
-    """A destination that is alone gets everything, and what it does to headers is done by the route; of
-    several those of weight 0 get nothing."""
-    if len(sent) == 1:
-        return (Destination(cluster=routing.cluster(virtual, sent[0].destination)),)
-    chosen = [one for one in sent if one.weight] or sent
+    """A destination that is alone gets everything; of several those of weight 0 get nothing."""
+    alone = len(sent) == 1
+    chosen = sent if alone else [one for one in sent if one.weight] or sent
     return tuple(
         Destination(
             cluster=routing.cluster(virtual, one.destination),
-            weight=one.weight or 0,
-            request_headers=_weighted_changes(one),
+            weight=None if alone else one.weight or 0,
+            request_headers=_destination_changes(one, alone=alone),
             response_headers=actions.response_changes(one.headers),
         )
         for one in chosen
     )
 
 
-def _weighted_changes(sent: HTTPRouteDestination) -> HeaderChanges:
-    """One of several destinations rewrites the authority by setting `:authority`."""
+def _destination_changes(sent: HTTPRouteDestination, *, alone: bool) -> HeaderChanges:
+    """One of several destinations rewrites the authority by setting `:authority`; for one that is alone the
+    route does."""
     changes, authority = actions.request_changes(sent.headers)
-    if not authority:
+    if not authority or alone:
         return changes
     return HeaderChanges(set={**changes.set, ":authority": authority}, add=changes.add, remove=changes.remove)
 

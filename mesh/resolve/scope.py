@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mesh.ir.values import Protocol
-from mesh.manifests.common import OutboundTrafficPolicyMode
 from mesh.manifests.manifests import Manifest
 from mesh.manifests.sidecar import IstioEgressListener, Sidecar
 from mesh.resolve import labels as words
@@ -69,7 +68,6 @@ class Scope:
     egress: tuple[Egress, ...]
     reach: tuple[Reach, ...]
     """Of all listeners, and what their VirtualServices send to; each becomes clusters. Ordered by host."""
-    registry_only: bool
     number: int
     """Names it in caches: scopes of one number reach the same."""
 
@@ -83,7 +81,6 @@ class Scopes:
         virtuals: Sequence[Virtual],
         sidecars: Sequence[Manifest[Sidecar]],
         root_namespace: str,
-        registry_only: bool,
     ) -> None:
         self._services = services
         self._virtuals = virtuals
@@ -91,7 +88,6 @@ class Scopes:
             (one.namespace, words.pairs(one.spec.workload_selector), one) for one in sidecars
         )
         self._root = root_namespace
-        self._registry_only = registry_only
         self._by_host: dict[str, list[Service]] = {}
         for service in services:
             self._by_host.setdefault(service.host, []).append(service)
@@ -152,11 +148,7 @@ class Scopes:
         number = self._numbers.setdefault(together, len(self._numbers))
         if number not in self._reaches:
             self._reaches[number] = self._reached(namespace, egress)
-        policy = manifest.spec.outbound_traffic_policy if manifest else None
-        only = self._registry_only
-        if policy is not None and policy.mode is not None:
-            only = policy.mode is OutboundTrafficPolicyMode.REGISTRY_ONLY
-        return Scope(manifest, egress, self._reaches[number], only, number)
+        return Scope(manifest, egress, self._reaches[number], number)
 
     def _imported(self, namespace: str, listener: IstioEgressListener | None) -> Imports:
         hosts = listener.hosts if listener else _ALL

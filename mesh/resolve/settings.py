@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mesh.ir.origin import Origin
-from mesh.manifests.common import OutboundTrafficPolicyMode
 from mesh.manifests.destination_rule import H2UpgradePolicy, LocalityLoadBalancerSetting, TcpKeepalive
 from mesh.manifests.extension_provider import EnvoyFileAccessLogProvider, ExtensionProvider
 from mesh.manifests.mesh_config import MeshConfig
@@ -32,7 +31,6 @@ class Settings:
     trust_domain: str
     trust_domain_aliases: tuple[str, ...]
     auto_mtls: bool
-    registry_only: bool
     locality: LocalityLoadBalancerSetting
     connect_timeout: timedelta
     keepalive: TcpKeepalive | None
@@ -55,8 +53,6 @@ class Settings:
 
 def settings(config: MeshConfig) -> Settings:
     """Fill in what `config` leaves out."""
-    policy = config.outbound_traffic_policy
-    mode = policy.mode if policy else None
     tracing = config.default_config.tracing if config.default_config else None
     sampling = tracing.sampling if tracing else None
     return Settings(
@@ -64,7 +60,6 @@ def settings(config: MeshConfig) -> Settings:
         trust_domain=config.trust_domain or "cluster.local",
         trust_domain_aliases=config.trust_domain_aliases,
         auto_mtls=config.enable_auto_mtls is not False,
-        registry_only=mode is OutboundTrafficPolicyMode.REGISTRY_ONLY,
         locality=config.locality_lb_setting or LocalityLoadBalancerSetting(),
         connect_timeout=config.connect_timeout or _CONNECT_TIMEOUT,
         keepalive=config.tcp_keepalive,

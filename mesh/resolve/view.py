@@ -123,7 +123,7 @@ class _Resolving:
         scope = self._config.scopes.sidecar(proxy.namespace, proxy.labels)
         return Kin(
             scope=scope,
-            called=called(self._config, scope, lambda egress, port: self._table(scope, egress, port)),
+            called=called(self._config, scope, self._table),
             served=served(self._config, anywhere, proxy.labels, scope.sidecar, self._targets()),
             security=self._security(),
             as_client=self._telemetry(WorkloadMode.CLIENT),
@@ -168,13 +168,11 @@ class _Resolving:
             patches=self._config.patches.of(self._proxy),
         )
 
-    def _table(self, scope: Scope, egress: Egress, port: int) -> RouteTable:
-        key = egress.imports.number, self._client.anywhere, port, scope.registry_only
+    def _table(self, egress: Egress, port: int) -> RouteTable:
+        key = egress.imports.number, self._client.anywhere, port
         table = self._index.tables.get(key)
         if table is None:
-            table = outbound_table(
-                self._config, self._client.anywhere, egress.imports, port, registry_only=scope.registry_only
-            )
+            table = outbound_table(self._config, self._client.anywhere, egress.imports, port)
             self._index.tables[key] = table
         return table
 

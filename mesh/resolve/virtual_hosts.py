@@ -33,26 +33,11 @@ BLOCK_ALL = VirtualHost(
     ),
     origin=default("unknown hosts are refused (outboundTrafficPolicy REGISTRY_ONLY)"),
 )
-ALLOW_ANY = VirtualHost(
-    name="allow_any",
-    domains=("*",),
-    routes=(
-        Route(
-            name="allow_any",
-            match=RouteMatch(),
-            action=DirectResponse(status=404),
-            origin=default("unknown hosts cannot be passed on: what was dialled is this proxy itself"),
-        ),
-    ),
-    origin=default("unknown hosts cannot be passed on: what was dialled is this proxy itself"),
-)
-"""Under Istio ALLOW_ANY passes unknown hosts on to the address that was dialled and captured. Nothing is
-captured here: the address dialled is the proxy's own."""
+"""Istio's own default is ALLOW_ANY, which passes unknown hosts on to the address that was dialled and
+captured. Nothing is captured here: the address dialled is the proxy's own."""
 
 
-def outbound_table(
-    config: Config, client: Client, imports: Imports, port: int, *, registry_only: bool
-) -> RouteTable:
+def outbound_table(config: Config, client: Client, imports: Imports, port: int) -> RouteTable:
     """The table of one outbound port."""
     routing = Routing(
         config=config,
@@ -63,7 +48,7 @@ def outbound_table(
     )
     hosts = sorted(outbound_hosts(routing, imports), key=lambda host: host.name)
     if not any("*" in host.domains for host in hosts):
-        hosts.append(BLOCK_ALL if registry_only else ALLOW_ANY)
+        hosts.append(BLOCK_ALL)
     return RouteTable(name=str(port), hosts=tuple(hosts))
 
 
@@ -73,7 +58,7 @@ def outbound_hosts(routing: Routing, imports: Imports) -> Iterator[VirtualHost]:
     services = {
         reach.service.host: reach.service for reach in imports.reach if reach.port(routing.port) is not None
     }
-    known = frozenset(name for host in services for name in (host, f"{host}:{routing.port}"))
+    known = frozenset(services)
     taken: set[str] = set()
     named: set[str] = set()
 
@@ -96,7 +81,7 @@ def outbound_hosts(routing: Routing, imports: Imports) -> Iterator[VirtualHost]:
         if not routes or not (matched or routing.port == _HTTP_PORT):
             continue
         for host in plain:
-            yield from made(host, (host, f"{host}:{routing.port}"), routes, virtual)
+            yield from made(host, (host,), routes, virtual)
         for service in matched:
             routed.add(service.host)
             yield from made(service.host, _domains(routing, service, known), routes, virtual)
@@ -156,13 +141,10 @@ def _means_some(virtual: Virtual, services: dict[str, Service]) -> bool:
 
 def _domains(routing: Routing, service: Service, known: frozenset[str]) -> Iterator[str]:
     """All names of a service, except a short one that is another service's full name."""
-    own = (service.host, f"{service.host}:{routing.port}")
-    for domain in domains(service.host, routing.port, routing.client.namespace):
-        if domain in own or domain not in known:
+    for domain in domains(service.host, routing.client.namespace):
+        if domain == service.host or domain not in known:
             yield domain
-    for address in service.addresses:
-        if "/" not in address:
-            yield from (address, f"{address}:{routing.port}")
+    yield from (address for address in service.addresses if "/" not in address)
 
 
 def _speaks_http(service: Service, port: int) -> bool:

@@ -108,6 +108,12 @@ def _service_accounts(condition: Condition) -> list[Proto]:
     return terms
 
 
+def _trust_domains(condition: Condition) -> list[Proto]:
+    """A `*` ends with the trust domain: it must not reach into the path, where whoever is named can write."""
+    patterns = [re.escape(value).replace(r"\*", "[^/]*") for value in condition.values]
+    return [_authenticated(regex_match(f"spiffe://{pattern}/.*")) for pattern in patterns]
+
+
 def _request_principals(condition: Condition) -> list[Proto]:
     """`issuer/subject`. The last slash parts them: an issuer may be a URL."""
     terms = []
@@ -210,6 +216,7 @@ _PRINCIPALS: Mapping[Attribute, Callable[[Condition], list[Proto]]] = {
     Attribute.PRINCIPAL: _principals,
     Attribute.NAMESPACE: _namespaces,
     Attribute.SERVICE_ACCOUNT: _service_accounts,
+    Attribute.TRUST_DOMAIN: _trust_domains,
     Attribute.REQUEST_PRINCIPAL: _request_principals,
     Attribute.REQUEST_AUDIENCE: _claims(("aud",)),
     Attribute.REQUEST_PRESENTER: _claims(("azp",)),

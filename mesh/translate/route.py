@@ -87,6 +87,8 @@ def translate_table(table: RouteTable) -> Proto:
         # A route may come before its cluster; requests then get 503, not the whole table a refusal.
         validate_clusters=boolean(False),
         max_direct_response_body_size_bytes=number(LARGEST_DIRECT_RESPONSE),
+        # Domains are names alone, while browsers name every port but 443 and gRPC clients name theirs.
+        ignore_port_in_host_matching=True,
     )
 
 
@@ -128,10 +130,10 @@ def translate_route(route: Route) -> Proto:
 
 def _operation(route: Route) -> str:
     """What spans are called: the destination and the path that was matched."""
-    action = route.action
-    if not isinstance(action, Forward) or len(action.destinations) != 1:
+    destination = _alone(route.action) if isinstance(route.action, Forward) else None
+    if destination is None:
         return route.name
-    _, _, host, port = split(action.destinations[0].cluster)
+    _, _, host, port = split(destination.cluster)
     if not host:
         return route.name
     path = route.match.path
@@ -149,8 +151,9 @@ def _forward(made: Proto, forward: Forward, authority: str) -> None:
     if forward.rewrite is not None:
         _rewrite(action, forward.rewrite)
         authority = forward.rewrite.authority or authority
-    if len(forward.destinations) == 1:
-        authority = _single(made, forward.destinations[0], authority)
+    destination = _alone(forward)
+    if destination is not None:
+        authority = _single(made, destination, authority)
     else:
         action.weighted_clusters.CopyFrom(_weighted(forward.destinations))
     if authority:
@@ -162,8 +165,16 @@ def _forward(made: Proto, forward: Forward, authority: str) -> None:
     action.rate_limits.extend(_rate_limit(item) for item in forward.rate_limits)
 
 
+def _alone(forward: Forward) -> Destination | None:
+    """The destination of a route that names no other. One that is left because the others have weight 0 is
+    not alone: it is a share of 100 %, whose header changes Envoy makes before the route's."""
+    first = forward.destinations[0]
+    return first if first.weight is None else None
+
+
 def _single(made: Proto, destination: Destination, authority: str) -> str:
-    """A destination that is alone changes headers after the route does, so that its changes win."""
+    """A destination that is alone changes headers after the route does: what both set is the destination's,
+    what both add is there twice."""
     made.route.cluster = destination.cluster
     request, response = headers(destination.request_headers), headers(destination.response_headers)
     made.request_headers_to_add.extend(request.add)
@@ -175,15 +186,15 @@ def _single(made: Proto, destination: Destination, authority: str) -> str:
 
 def _weighted(destinations: Iterable[Destination]) -> Proto:
     return route_components_pb2.WeightedCluster(
-        clusters=[_share(destination) for destination in destinations if destination.weight > 0]
+        clusters=[_share(one, one.weight) for one in destinations if one.weight]
     )
 
 
-def _share(destination: Destination) -> Proto:
+def _share(destination: Destination, weight: int) -> Proto:
     request, response = headers(destination.request_headers), headers(destination.response_headers)
     made = route_components_pb2.WeightedCluster.ClusterWeight(
         name=destination.cluster,
-        weight=number(destination.weight),
+        weight=number(weight),
         request_headers_to_add=request.add,
         request_headers_to_remove=request.remove,
         response_headers_to_add=response.add,

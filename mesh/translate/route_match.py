@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 
 from mesh.ir.route import RouteMatch
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
-from mesh.translate.claims import claim_path, list_or_string
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
+from mesh.translate.claims import list_or_string
 from mesh.translate.packing import Proto, boolean, header_match, regex, string_match
 from mesh.xds.protos import regex_pb2, route_components_pb2
-
-CLAIM_HEADER = "@request.auth.claims"
-"""Istio's way to route by a claim of the caller's token: a header of this name, the claim's path behind
-it."""
 
 
 def route_match(match: RouteMatch) -> Proto:
@@ -28,9 +24,9 @@ def route_match(match: RouteMatch) -> Proto:
     ]
     headers = sorted(match.headers, key=lambda item: item.name) + headers
     made = route_components_pb2.RouteMatch(
-        headers=[header_match(item) for item in headers if not item.name.startswith(CLAIM_HEADER)],
+        headers=[header_match(item) for item in headers],
         query_parameters=[_query(item) for item in match.query],
-        dynamic_metadata=[_claim(item) for item in headers if item.name.startswith(CLAIM_HEADER)],
+        dynamic_metadata=[_claim(item) for item in match.claims],
     )
     _set_path(made, match.path)
     return made
@@ -68,11 +64,9 @@ def _query(item: NamedMatcher) -> Proto:
     return route_components_pb2.QueryParameterMatcher(name=item.name, string_match=string_match(item.matcher))
 
 
-def _claim(item: NamedMatcher) -> Proto:
-    rest = item.name.removeprefix(CLAIM_HEADER)
-    path = claim_path(rest) if rest.startswith("[") else tuple(rest.removeprefix(".").split("."))
+def _claim(item: ClaimMatcher) -> Proto:
     present = item.matcher.kind is MatchKind.PRESENT
     matcher = StringMatcher(MatchKind.REGEX, ".+") if present else item.matcher
-    made = list_or_string(path, [string_match(matcher)])
+    made = list_or_string(item.path, [string_match(matcher)])
     made.invert = item.invert
     return made

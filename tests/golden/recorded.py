@@ -1,4 +1,6 @@
-"""Recorded translations: `<case>.in.yaml` holds manifests, `<case>.out.yaml` what its proxies are sent.
+"""Recorded translations: `<case>.in.yaml` holds manifests, `<case>.ir.yaml` what its proxies are to do, as
+`mesh.resolve` makes it of them, and `<case>.out.yaml` what they are sent, as `mesh.translate` makes it of
+that.
 
 The first line of a case names the proxies, `# proxies: namespace/name …`.
 """
@@ -6,12 +8,12 @@ The first line of a case names the proxies, `# proxies: namespace/name …`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from google.protobuf.json_format import MessageToDict
+from support.plain_ir import plain
 
 from mesh.ir.view import ProxyView
 from mesh.manifests import Text, read
@@ -20,7 +22,7 @@ from mesh.translate import translate
 from mesh.xds.resources import SHORT, Resources
 
 FOLDER = Path(__file__).parent
-IN, OUT = ".in.yaml", ".out.yaml"
+IN, IR, OUT = ".in.yaml", ".ir.yaml", ".out.yaml"
 
 UPDATE = "CAUSEWAY_UPDATE_GOLDEN"
 """Environment variable: with it, the records are written anew, and those without a case are deleted."""
@@ -45,7 +47,12 @@ def cases() -> list[str]:
 
 def orphans() -> list[Path]:
     """Records whose case is gone."""
-    return [path for path in FOLDER.glob(f"*{OUT}") if path.name.removesuffix(OUT) not in cases()]
+    return [
+        path
+        for end in (IR, OUT)
+        for path in FOLDER.glob(f"*{end}")
+        if path.name.removesuffix(end) not in cases()
+    ]
 
 
 def views(case: str) -> dict[str, ProxyView]:
@@ -67,13 +74,17 @@ def translations(case: str) -> dict[str, Resources]:
 _Dumper.add_representer(OrderedDict, lambda dumper, data: dumper.represent_dict(dict(data)))
 
 
-def record(found: Mapping[str, Resources]) -> str:
-    """The text of a record."""
-    plain = {name: _plain(resources) for name, resources in found.items()}
-    return yaml.dump(plain, Dumper=_Dumper, width=100_000, allow_unicode=True)
+def records(case: str) -> dict[str, str]:
+    """The texts of a case's records, by what their names end with."""
+    sent = {name: _messages(resources) for name, resources in translations(case).items()}
+    return {IR: _yaml(plain(views(case)), sort_keys=False), OUT: _yaml(sent, sort_keys=True)}
 
 
-def _plain(resources: Resources) -> dict[str, object]:
+def _yaml(content: object, *, sort_keys: bool) -> str:
+    return yaml.dump(content, Dumper=_Dumper, width=100_000, allow_unicode=True, sort_keys=sort_keys)
+
+
+def _messages(resources: Resources) -> dict[str, object]:
     made: dict[str, object] = {
         SHORT[type_url]: {
             name: MessageToDict(message, preserving_proto_field_name=True)

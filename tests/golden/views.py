@@ -88,7 +88,10 @@ def application(number: int = 9443) -> Cluster:
 
 def forward(*clusters: str) -> Forward:
     """To one cluster, or spread evenly."""
-    return Forward(destinations=tuple(Destination(cluster=name) for name in clusters or (OUTBOUND,)))
+    weight = 1 if len(clusters) > 1 else None
+    return Forward(
+        destinations=tuple(Destination(cluster=name, weight=weight) for name in clusters or (OUTBOUND,))
+    )
 
 
 def route(name: str = "default", **said: Any) -> Route:

@@ -29,7 +29,8 @@ class Echo:
     calls: Counter[str] = field(default_factory=Counter)
     """Calls that arrived, by method."""
     seen: deque[Metadata] = field(default_factory=lambda: deque(maxlen=100))
-    """The metadata of the last of them; `time-remaining` is the deadline that came with a call."""
+    """The metadata of the last of them, several values of a header with commas; `time-remaining` is the
+    deadline that came with a call."""
     fails: grpc.StatusCode | None = None
     """With what it refuses everything."""
     fails_in: Mapping[str, grpc.StatusCode] = field(default_factory=dict)
@@ -68,7 +69,10 @@ class Echo:
     async def answer(self, method: str, request: bytes, context: Any) -> bytes:
         """One answer."""
         self.calls[method] += 1
-        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        metadata: Metadata = {}
+        for key, value in context.invocation_metadata():
+            if isinstance(value, str):
+                metadata[key] = f"{metadata[key]},{value}" if key in metadata else value
         remaining = context.time_remaining()
         if remaining is not None:
             metadata["time-remaining"] = f"{remaining:.3f}"

@@ -67,10 +67,18 @@ async def tokens(issuer: Issuer, *, required: bool = True) -> list[str]:
 
 
 @asynccontextmanager
-async def outside(mesh: Mesh, name: str = NAME, trust: bytes | None = None) -> AsyncIterator[Client]:
-    """A client as people have one: it trusts the web's root and has no identity."""
+async def outside(
+    mesh: Mesh, name: str = NAME, trust: bytes | None = None, authority: str | None = None
+) -> AsyncIterator[Client]:
+    """A client as people have one: it trusts the web's root and has no identity. `authority` is what it asks
+    for; None: the name alone."""
     roots = trust or GatewayCertificates(mesh.pki, "us-west-2").trust.read_bytes()
-    options = [("grpc.ssl_target_name_override", name), ("grpc.enable_retries", 0)]
+    options: list[tuple[str, str | int]] = [
+        ("grpc.ssl_target_name_override", name),
+        ("grpc.enable_retries", 0),
+    ]
+    if authority is not None:
+        options.append(("grpc.default_authority", authority))
     target = f"{mesh.network.address('ingress')}:{HTTPS}"
     credentials = grpc.ssl_channel_credentials(roots)
     async with grpc.aio.secure_channel(target, credentials, options=options) as channel:

@@ -14,10 +14,11 @@ from mesh.manifests.message import Message, shown
 from mesh.manifests.security import Condition, Operation, Source
 
 _SOURCE = (
-    "principals", "request_principals", "namespaces", "service_accounts", "ip_blocks", "remote_ip_blocks",
+    "principals", "request_principals", "namespaces", "service_accounts", "trust_domains", "ip_blocks",
+    "remote_ip_blocks",
 )  # fmt: skip
 _OPERATION = ("hosts", "ports", "methods", "paths")
-_NOT_FOR_CUSTOM = ("principals", "request_principals", "namespaces", "service_accounts")
+_NOT_FOR_CUSTOM = ("principals", "request_principals", "namespaces", "service_accounts", "trust_domains")
 _PLAIN_KEYS = frozenset(
     {
         "source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount",
@@ -58,6 +59,8 @@ def _source_problem(kind: str, value: str) -> str | None:
         return "is empty"
     if kind == "principals" and value.startswith("spiffe://"):
         return "a principal is written without `spiffe://`"
+    if kind == "trust_domains" and "/" in value:
+        return "a trust domain is what stands between `spiffe://` and the path, without a `/`"
     if kind in ("ip_blocks", "remote_ip_blocks") and not is_ip_or_cidr(value):
         return f"`{shown(value)}` is no IP address or CIDR"
     if kind == "service_accounts":

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from mesh.manifests.checks import ranges
 from mesh.manifests.checks.names import check_gateway_names, check_labels, host_problem, is_dns_label
+from mesh.manifests.claims import PREFIX as CLAIMS
+from mesh.manifests.claims import claim_of, is_claim
 from mesh.manifests.common import Destination, StringMatch
 from mesh.manifests.findings import Findings
 from mesh.manifests.message import Message, shown
@@ -46,11 +48,11 @@ RETRY_ON = frozenset(
 """https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on"""
 
 
-def check_http_route(route: HTTPRoute, findings: Findings) -> None:
-    """One rule."""
+def check_http_route(route: HTTPRoute, findings: Findings, *, at_gateway: bool) -> None:
+    """One rule; `at_gateway` says whether some gateway carries it out."""
     _check_action(route, findings)
     for match in route.match:
-        check_http_match(match, findings)
+        check_http_match(match, findings, at_gateway=at_gateway)
     check_headers(route.headers, findings)
     _check_authority(route, findings)
     _check_cors(route.cors_policy, findings)
@@ -102,18 +104,18 @@ def check_string_match(match: StringMatch | None, findings: Findings) -> None:
         ranges.check_pattern(match, "regex", match.regex, findings)
 
 
-def check_http_match(match: HTTPMatchRequest, findings: Findings) -> None:
+def check_http_match(match: HTTPMatchRequest, findings: Findings, *, at_gateway: bool) -> None:
     """One alternative of a rule."""
     for text in (match.uri, match.scheme, match.method, match.authority, *match.query_params.values()):
         check_string_match(text, findings)
     for name in ("headers", "without_headers"):
         headers: Mapping[str, StringMatch] = getattr(match, name)
         for key, value in headers.items():
-            if key.startswith("@request.auth.claims"):
-                findings.field(
-                    match, name, "routing by claims of a token is not supported: match a header", key
-                )
-            elif problem := _header_problem(key, pseudo=True):
+            if is_claim(key):
+                problem = _claim_problem(key, at_gateway=at_gateway)
+            else:
+                problem = _header_problem(key, pseudo=True)
+            if problem:
                 findings.field(match, name, problem, key)
             check_string_match(value, findings)
     ranges.check_optional_port(match, "port", match.port, findings)
@@ -121,6 +123,14 @@ def check_http_match(match: HTTPMatchRequest, findings: Findings) -> None:
     check_gateway_names(match, match.gateways, findings)
     if match.source_namespace is not None and not is_dns_label(match.source_namespace):
         findings.field(match, "source_namespace", "is not the name of a namespace")
+
+
+def _claim_problem(name: str, *, at_gateway: bool) -> str | None:
+    if not at_gateway:
+        return "only gateways route by the claims of a token: name one in gateways"
+    if not claim_of(name):
+        return f"`{shown(name)}` is neither {CLAIMS}.group.id nor {CLAIMS}[group][id]"
+    return None
 
 
 def _header_problem(name: str, *, pseudo: bool) -> str | None:

@@ -30,8 +30,9 @@ def check_virtual_service(manifest: Manifest[VirtualService], findings: Findings
     check_gateway_names(service, service.gateways, findings)
     if not (service.http or service.tls or service.tcp):
         findings.check(service.at, "must have http, tls or tcp routes")
+    at_gateway = any(gateway != MESH for gateway in service.gateways)
     for http in service.http:
-        check_http_route(http, findings)
+        check_http_route(http, findings, at_gateway=at_gateway)
     for tls in service.tls:
         _check_tls(service, tls, findings)
     for tcp in service.tcp:

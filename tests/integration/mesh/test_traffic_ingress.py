@@ -61,6 +61,17 @@ async def test_a_call_from_outside_reaches_the_service_over_mutual_tls(mesh: Mes
     assert answer.metadata["x-request-id"]
 
 
+async def test_a_port_in_the_authority_is_no_part_of_the_name(mesh: Mesh) -> None:
+    """Browsers name the port wherever it is not 443."""
+    tell = f"""- headers: {{request: {{set: {{x-asked: '%REQ(:AUTHORITY)%'}}}}}}
+  route: [{{destination: {{host: {ECHO}, port: {{number: 8080}}}}}}]
+"""
+    await mesh.apply(STRICT, GATEWAY, routes(tell))
+    for authority in (f"{NAME}:{HTTPS}", f"{NAME}:443"):
+        async with outside(mesh, authority=authority) as client:
+            assert (await client.call()).metadata["x-asked"] == authority
+
+
 async def test_names_that_no_gateway_has_are_refused(mesh: Mesh) -> None:
     await mesh.apply(STRICT, GATEWAY, routes())
     async with outside(mesh, "other.causeway.local") as client:
@@ -136,6 +147,29 @@ async def test_claims_decide_who_may_call_what(mesh: Mesh, issuer: Issuer) -> No
         assert await client.code("/test.Admin/Drop", authorization=reader) == "PERMISSION_DENIED"
         assert await client.code("/test.Admin/Drop", authorization=admin) == "OK"
         assert await client.code(authorization=reader) == "OK"
+
+
+async def test_claims_decide_where_a_call_goes(mesh: Mesh, issuer: Issuer) -> None:
+    """The route is looked for again once the token is checked; a claim may be a list, and within another."""
+    elsewhere = f"route: [{{destination: {{host: {host('limits')}, port: {{number: 8080}}}}}}]"
+    rules = f"""- match:
+  - headers: {{"@request.auth.claims.roles": {{exact: admin}}}}
+    withoutHeaders: {{"@request.auth.claims[realm][name]": {{prefix: guest}}}}
+  {elsewhere}
+"""
+    await mesh.apply(STRICT, GATEWAY, routes(rules), *await tokens(issuer, required=False))
+    admin = {"roles": ["reader", "admin"]}
+    async with outside(mesh) as client:
+        for claims, instance in (
+            (admin, "limits"),
+            ({"roles": "admin"}, "limits"),
+            ({**admin, "realm": {"name": "home"}}, "limits"),
+            ({**admin, "realm": {"name": "guests"}}, "echo"),
+            ({"roles": ["reader"]}, "echo"),
+        ):
+            token = f"Bearer {issuer.token(**claims)}"
+            assert await client.who(authorization=token) == instance, claims
+        assert await client.who() == "echo", "no token, no claims"
 
 
 async def test_a_local_rate_limit_by_envoyfilter_limits(mesh: Mesh) -> None:

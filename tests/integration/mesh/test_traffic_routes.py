@@ -9,8 +9,11 @@ import grpc
 import pytest
 import pytest_asyncio
 from support.mesh import Mesh, running
+from support.mesh_echo import Client
 from support.mesh_manifests import Instance, host, yaml
 from support.mesh_processes import eventually
+
+from mesh.local.addresses import EGRESS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -129,6 +132,32 @@ async def test_headers_are_set_added_and_removed_for_requests_and_responses(mesh
     assert answer.headers["x-version"] == "v2"
 
 
+@pytest.mark.parametrize(
+    "rules, destinations, received",
+    [
+        ("add", "add", "rule,destination"),
+        ("set", "set", "destination"),
+        ("set", "add", "rule,destination"),
+        ("add", "set", "destination,rule"),
+    ],
+)
+async def test_a_single_destination_changes_headers_after_its_rule(
+    mesh: Mesh, rules: str, destinations: str, received: str
+) -> None:
+    """What both add arrives twice, what both set is the destination's. Envoy sets before it adds."""
+    await mesh.apply(
+        STRICT,
+        rule(),
+        routes(f"""
+- headers: {{request: {{{rules}: {{x-from: rule}}}}}}
+  route:
+  - destination: {{host: {ECHO}, subset: v1}}
+    headers: {{request: {{{destinations}: {{x-from: destination}}}}}}
+"""),
+    )
+    assert (await mesh.client("caller").call()).metadata["x-from"] == received
+
+
 async def test_a_mirror_gets_every_call_and_its_answers_go_nowhere(mesh: Mesh) -> None:
     await mesh.apply(
         STRICT,
@@ -226,6 +255,16 @@ async def test_an_answer_may_come_from_the_proxy_itself(mesh: Mesh) -> None:
     )
     assert await mesh.client("caller").code("/test.Echo/Gone") == "PERMISSION_DENIED"
     assert await mesh.client("caller").who() == "one"
+
+
+async def test_every_name_of_a_service_is_known_with_any_port(mesh: Mesh) -> None:
+    """A port in the authority is no part of the name: the listener's port has chosen the service's."""
+    await mesh.apply(STRICT)
+    target = f"{mesh.network.address('caller')}:{EGRESS}"
+    for authority in (ECHO, f"{ECHO}:8080", "echo", "echo:80", "echo.causeway:8443"):
+        options = [("grpc.default_authority", authority)]
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            assert await Client(channel).code() == "OK", authority
 
 
 async def test_a_rewrite_changes_the_method_that_the_server_sees(mesh: Mesh) -> None:

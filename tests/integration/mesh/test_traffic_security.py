@@ -203,6 +203,22 @@ async def test_a_namespace_is_part_of_who_somebody_is(mesh: Mesh) -> None:
     assert await with_identity(mesh, outsider, outsider.trust) == "PERMISSION_DENIED"
 
 
+@pytest.mark.parametrize(
+    "source, code",
+    [
+        ("trustDomains: [cluster.local]", "OK"),
+        ("trustDomains: [elsewhere.test, 'cluster.*']", "OK"),
+        ("trustDomains: [elsewhere.test]", "PERMISSION_DENIED"),
+        ("trustDomains: [cluster]", "PERMISSION_DENIED"),
+        ("notTrustDomains: [elsewhere.test]", "OK"),
+        ("notTrustDomains: ['*.local']", "PERMISSION_DENIED"),
+    ],
+)
+async def test_a_trust_domain_is_part_of_who_somebody_is(mesh: Mesh, source: str, code: str) -> None:
+    await mesh.apply(STRICT, allow(f"- from: [{{source: {{{source}}}}}]"))
+    assert await mesh.client("caller").code() == code
+
+
 async def test_allow_nothing_denies_everything(mesh: Mesh) -> None:
     await mesh.apply(STRICT, yaml("AuthorizationPolicy", "deny-all", "{}"))
     assert await mesh.client("caller").code() == "PERMISSION_DENIED"

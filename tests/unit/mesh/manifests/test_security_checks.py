@@ -38,6 +38,8 @@ KEYS = "jwksUri: https://a/b"
         ("AuthorizationPolicy", "rules: [{from: [{source: {ipBlocks: [a]}}]}]", "rules[0].from[0].source.ipBlocks[0]", "no IP address"),
         ("AuthorizationPolicy", "rules: [{from: [{source: {notRemoteIpBlocks: [10.0.0.0/40]}}]}]", "rules[0].from[0].source.notRemoteIpBlocks[0]", "no IP address"),
         ("AuthorizationPolicy", "rules: [{from: [{source: {namespaces: ['']}}]}]", "rules[0].from[0].source.namespaces[0]", "is empty"),
+        ("AuthorizationPolicy", "rules: [{from: [{source: {trustDomains: [cluster.local/ns/a]}}]}]", "rules[0].from[0].source.trustDomains[0]", "without a `/`"),
+        ("AuthorizationPolicy", "action: CUSTOM\nprovider: {name: a}\nrules: [{from: [{source: {notTrustDomains: [a]}}]}]", "rules[0].from[0].source.notTrustDomains", "not supported by CUSTOM"),
         ("AuthorizationPolicy", "rules: [{from: [{source: {serviceAccounts: [a/b/c]}}]}]", "rules[0].from[0].source.serviceAccounts[0]", "form namespace/name"),
         ("AuthorizationPolicy", "rules: [{from: [{source: {serviceAccounts: [a], principals: [b]}}]}]", "rules[0].from[0].source.serviceAccounts", "beside principals"),
         ("AuthorizationPolicy", "action: CUSTOM\nprovider: {name: p}\nrules: [{from: [{source: {principals: [a]}}]}]", "rules[0].from[0].source.principals", "not supported by CUSTOM"),

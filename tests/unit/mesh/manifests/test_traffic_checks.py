@@ -150,7 +150,7 @@ def http(rule: str) -> list[str]:
         (
             f"{ROUTE}, match: [{{headers: {{'@request.auth.claims.a': {{exact: b}}}}}}]",
             ".match[0].headers",
-            "claims of a token",
+            "only gateways route by the claims of a token",
         ),
         (f"{ROUTE}, match: [{{port: 65536}}]", ".match[0].port", "must be from 1 to 65535"),
         (
@@ -185,6 +185,18 @@ def test_a_wrong_http_route_is_refused(rule: str, path: str, message: str) -> No
     found = http(rule)
     assert any(error.startswith(f"http[0]{path}") and message in error for error in found), found
     assert len(found) <= 2, found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@request.auth.claims", "@request.auth.claims.", "@request.auth.claims[a", "@request.auth.claims.a..b"],
+)
+def test_a_gateways_route_names_a_claim_by_its_path(name: str) -> None:
+    rule = f"match: [{{headers: {{'{name}': {{exact: b}}}}}}], {ROUTE}"
+    (problem,) = wrong_with("VirtualService", f"hosts: [a]\ngateways: [edge]\nhttp: [{{{rule}}}]")
+    assert "is neither @request.auth.claims.group.id nor @request.auth.claims[group][id]" in problem
+    right = rule.replace(name, "@request.auth.claims[a.b][c]")
+    assert wrong_with("VirtualService", f"hosts: [a]\ngateways: [edge]\nhttp: [{{{right}}}]") == []
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,16 @@ def test_rules_for_one_host_are_joined_and_the_first_policy_counts() -> None:
     assert {f"outbound|8080|{name}|{host('server')}" for name in ("", "v1", "v2")} <= cluster_names(view)
 
 
+def test_of_rules_that_are_exported_differently_the_last_counts() -> None:
+    """They are not joined, as then each would be seen where only the other may be."""
+    everywhere, here = rule("a", 1), rule("b", 2, export_to='".", far')
+
+    assert connections(CLIENT, SERVER, everywhere, here) == 2
+    assert connections(CLIENT, SERVER, here, everywhere) == 1
+    assert connections(FAR_CLIENT, SERVER, everywhere, here) == 2
+    assert connections(workload("client", "client", namespace="other"), SERVER, everywhere, here) == 1
+
+
 def test_a_joined_rule_without_a_policy_takes_the_next_ones() -> None:
     first = manifest("DestinationRule", "first", f"host: {host('server')}\nsubsets: [{{name: v1}}]")
 

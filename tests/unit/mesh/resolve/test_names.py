@@ -63,12 +63,12 @@ def test_the_longest_pattern_wins_and_a_name_before_all_patterns() -> None:
 
 
 def test_short_forms_of_a_name_depend_on_the_callers_namespace() -> None:
-    own = names.domains("server.shop.svc.cluster.local", 80, "shop")
-    foreign = names.domains("server.shop.svc.cluster.local", 80, "other")
+    own = names.domains("server.shop.svc.cluster.local", "shop")
+    foreign = names.domains("server.shop.svc.cluster.local", "other")
 
-    assert set(own) - set(foreign) == {"server", "server:80"}
-    assert {"server.shop", "server.shop:80", "server.shop.svc", "server.shop.svc:80"} < set(foreign)
+    assert set(own) - set(foreign) == {"server"}
+    assert {"server.shop", "server.shop.svc"} < set(foreign)
 
 
 def test_a_name_outside_the_cluster_has_no_short_forms() -> None:
-    assert names.domains("api.example.com", 443, "shop") == ("api.example.com", "api.example.com:443")
+    assert names.domains("api.example.com", "shop") == ("api.example.com",)

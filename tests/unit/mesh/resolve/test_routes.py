@@ -20,10 +20,10 @@ from unit.mesh.resolve.documents import (
 
 from mesh.ir.cluster import HashOn
 from mesh.ir.route import DirectResponse, Redirect, RouteMatch
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
 from mesh.manifests.common import StringMatch
 from mesh.manifests.virtual_service import HTTPMatchRequest
-from mesh.resolve.matches import route_match
+from mesh.resolve.matches import is_catch_all, route_match
 
 TO_SERVER = "route: [{destination: {host: server}}]"
 
@@ -74,11 +74,31 @@ def test_conditions_are_carried_over_as_they_are_written(condition: str, match: 
 
 
 def test_names_of_headers_have_no_case_and_names_of_claims_do() -> None:
-    said = {"X-A": StringMatch(exact="b"), "@request.auth.claims.Group": StringMatch(exact="c")}
+    said = {"X-A": StringMatch(exact="b"), "@Request.auth.claims.Group": StringMatch(exact="c")}
 
     found = route_match(HTTPMatchRequest(headers=said))
 
-    assert [one.name for one in found.headers] == ["@request.auth.claims.Group", "x-a"]
+    assert [one.name for one in found.headers] == ["x-a"]
+    assert found.claims == (ClaimMatcher(("Group",), StringMatcher(EXACT, "c")),)
+
+
+@pytest.mark.parametrize("name", ["@request.auth.claims.group.id", "@request.auth.claims[group][id]"])
+def test_a_claim_may_be_within_another_and_must_not_match(name: str) -> None:
+    found = route_match(HTTPMatchRequest(without_headers={name: StringMatch(prefix="a")}))
+
+    assert found.claims == (ClaimMatcher(("group", "id"), StringMatcher(PREFIX, "a"), invert=True),)
+    assert found.headers == ()
+    assert not is_catch_all(found)
+
+
+def test_sidecars_have_no_routes_by_claims_as_they_know_none() -> None:
+    rules = f"""
+- {{name: claim, match: [{{headers: {{"@request.auth.claims.group": {{exact: a}}}}}}], {TO_SERVER}}}
+- {{name: all, {TO_SERVER}}}
+"""
+    rule = virtual_service(rules, more="gateways: [mesh, edge]")
+
+    assert [one.name for one in routes(view_of(CLIENT, SERVER, rule))] == ["all"]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +167,9 @@ def test_weights_stay_as_written_and_zero_gets_nothing() -> None:
 RETRY_DEFAULT = (
     2,
     ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"),
-    (503,),
+    (),
 )
+"""Without HTTP's 503, since Istio 1.24: it may come from a server that has begun on the request."""
 
 
 @pytest.mark.parametrize(
@@ -302,14 +323,16 @@ def test_setting_the_host_header_rewrites_the_authority() -> None:
     assert route.response_headers.remove == ("server",)
 
 
-def test_the_headers_of_a_single_destination_join_the_rules_own() -> None:
+def test_what_a_destination_does_to_headers_stays_beside_what_its_rule_does() -> None:
     http = """
-- headers: {request: {set: {x-a: rule, x-b: rule}}}
-  route: [{destination: {host: server}, headers: {request: {set: {x-b: destination}}}}]
+- headers: {request: {add: {x-a: rule}}}
+  route: [{destination: {host: server}, headers: {request: {add: {x-a: destination}}}}]
 """
     (route,) = routes(view_of(CLIENT, SERVER, virtual_service(http)))
+    (destination,) = forwarded(route).destinations
 
-    assert route.request_headers.set == {"x-a": "rule", "x-b": "destination"}
+    assert route.request_headers.add == {"x-a": "rule"}
+    assert destination.request_headers.add == {"x-a": "destination"}
 
 
 def test_a_rewrite_changes_path_and_authority() -> None:

@@ -12,6 +12,7 @@ from unit.mesh.resolve.documents import (
     host,
     listener,
     manifest,
+    manifests,
     mesh_config,
     service,
     table,
@@ -21,6 +22,8 @@ from unit.mesh.resolve.documents import (
     workload,
 )
 
+from mesh.ir.route import DirectResponse
+from mesh.manifests import ManifestErrors
 from mesh.resolve.names import covers, overlaps
 from mesh.resolve.scope import EgressHosts
 
@@ -170,20 +173,33 @@ def test_virtual_services_are_let_through_like_services() -> None:
     assert destination(foreign, sidecar("scope", '"*/*"')) == "foreign"
 
 
-def test_unknown_hosts_are_refused_where_only_the_registry_counts() -> None:
-    config = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
-    names = [one.name for one in table(view_of(CLIENT, *SERVICES, config)).hosts if "*" in one.domains]
+@pytest.mark.parametrize("said", ["", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"])
+def test_unknown_hosts_are_refused_said_or_not(said: str) -> None:
+    documents = [mesh_config(said)] if said else []
+    (catch_all,) = [one for one in table(view_of(CLIENT, *SERVICES, *documents)).hosts if "*" in one.domains]
+    (route,) = catch_all.routes
 
-    assert names == ["block_all"]
+    assert route.action == DirectResponse(status=502)
 
 
-def test_a_sidecar_resource_may_change_what_becomes_of_unknown_hosts() -> None:
-    config = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
-    scope = sidecar("scope", '"./*"', more="outboundTrafficPolicy: {mode: ALLOW_ANY}")
-
-    view = view_of(CLIENT, *SERVICES, config, scope)
-
-    assert [one.name for one in table(view).hosts if "*" in one.domains] == ["allow_any"]
+@pytest.mark.parametrize(
+    "document, place",
+    [
+        (
+            mesh_config("outboundTrafficPolicy: {mode: ALLOW_ANY}"),
+            "spec.meshConfig.outboundTrafficPolicy.mode",
+        ),
+        (
+            sidecar("scope", '"./*"', more="outboundTrafficPolicy: {mode: ALLOW_ANY}"),
+            "spec.outboundTrafficPolicy.mode",
+        ),
+    ],
+)
+def test_who_asks_to_pass_unknown_hosts_on_is_told_that_it_cannot_be_done(document: str, place: str) -> None:
+    with pytest.raises(
+        ManifestErrors, match=rf"mesh\.yaml:\d+ .*{place}: ALLOW_ANY is not supported: nothing"
+    ):
+        manifests(document)
 
 
 def test_listeners_take_the_bind_and_port_that_the_sidecar_resource_names() -> None:

@@ -96,6 +96,13 @@ def test_a_policy_without_an_action_allows_and_without_rules_matches_nothing() -
             ),
         ),
         (
+            "{from: [{source: {trustDomains: [cluster.local], notTrustDomains: ['*.test']}}]}",
+            (
+                Condition(Attribute.TRUST_DOMAIN, ("cluster.local",)),
+                Condition(Attribute.TRUST_DOMAIN, ("*.test",), invert=True),
+            ),
+        ),
+        (
             "{from: [{source: {serviceAccounts: [gateway, other/gateway]}}]}",
             (Condition(Attribute.SERVICE_ACCOUNT, ("shop/gateway", "other/gateway")),),
         ),

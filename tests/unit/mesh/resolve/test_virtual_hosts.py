@@ -19,18 +19,13 @@ from unit.mesh.resolve.documents import (
 )
 
 from mesh.ir.listener import Direction
-from mesh.ir.route import DirectResponse
 
 
-def test_a_service_answers_to_its_full_and_short_names_with_and_without_a_port() -> None:
+def test_a_service_answers_to_its_full_and_short_names() -> None:
     found = virtual_host(view_of(CLIENT, SERVER), "server")
 
     assert found.name == f"{host('server')}:8080"
-    assert set(found.domains) == {
-        domain
-        for name in (host("server"), "server", "server.shop", "server.shop.svc")
-        for domain in (name, f"{name}:8080")
-    }
+    assert set(found.domains) == {host("server"), "server", "server.shop", "server.shop.svc"}
 
 
 def test_no_domain_is_in_two_virtual_hosts_and_the_full_name_keeps_its_owner() -> None:
@@ -88,18 +83,11 @@ def test_a_service_on_another_port_is_not_in_the_table() -> None:
     assert host("web") not in {domain for one in table(view).hosts for domain in one.domains}
 
 
-def test_unknown_hosts_get_an_answer_of_the_proxys_own() -> None:
-    found = virtual_host(view_of(CLIENT, SERVER), "*")
-
-    assert isinstance(found.routes[0].action, DirectResponse)
-    assert found.routes[0].action.status == 404
-
-
 def test_virtual_hosts_are_ordered_by_name_and_the_catch_all_is_last() -> None:
     names = [one.name for one in table(view_of(CLIENT, SERVER, service("another"))).hosts]
 
     assert names[:-1] == sorted(names[:-1])
-    assert names[-1] == "allow_any"
+    assert names[-1] == "block_all"
 
 
 def test_a_service_of_two_manifests_has_the_ports_and_workloads_of_both() -> None:

@@ -120,6 +120,13 @@ CASES = [
     (Condition(Attribute.NAMESPACE, ("causeway",)), {}, {"who": "spiffe://cluster.local/ns/causeway2/sa/x"}),
     (Condition(Attribute.NAMESPACE, ("cause*",)), {}, {"who": "spiffe://cluster.local/ns/other/sa/x"}),
     (Condition(Attribute.SERVICE_ACCOUNT, ("causeway/gateway",)), {}, {"who": f"{GATEWAY}-junk"}),
+    (
+        Condition(Attribute.TRUST_DOMAIN, ("cluster.local",)),
+        {},
+        {"who": "spiffe://clusterxlocal/ns/causeway/sa/gateway"},
+    ),
+    (Condition(Attribute.TRUST_DOMAIN, ("*.local",)), {}, {"who": "spiffe://elsewhere.test/ns/a.local/sa/b"}),
+    (Condition(Attribute.TRUST_DOMAIN, ("*",)), {}, {"who": ""}),
     (Condition(Attribute.SOURCE_IP, ("127.66.0.0/16",)), {}, {"source": "10.0.0.1"}),
     (Condition(Attribute.SOURCE_IP, ("127.66.1.1",)), {}, {"source": "127.66.1.2"}),
     (Condition(Attribute.REMOTE_IP, ("192.0.2.0/24",)), {"remote": "192.0.2.7"}, {"remote": "198.51.100.1"}),

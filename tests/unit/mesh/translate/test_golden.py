@@ -1,5 +1,5 @@
-"""Whole translations, manifests to xDS, as they were recorded; run with CAUSEWAY_UPDATE_GOLDEN=1 to record
-anew."""
+"""Whole translations as they were recorded, stage by stage: manifests to what a proxy is to do, and that to
+xDS. Run with CAUSEWAY_UPDATE_GOLDEN=1 to record anew."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mesh.translate import translate
 from mesh.xds.snapshot import Packer
 
 
+@pytest.mark.parametrize("stage", [recorded.IR, recorded.OUT])
 @pytest.mark.parametrize("case", recorded.cases())
-def test_a_translation_is_as_it_was_recorded(case: str) -> None:
-    made = recorded.record(recorded.translations(case))
-    file = recorded.FOLDER / f"{case}{recorded.OUT}"
+def test_a_stage_is_as_it_was_recorded(case: str, stage: str) -> None:
+    made = recorded.records(case)[stage]
+    file = recorded.FOLDER / f"{case}{stage}"
     if os.environ.get(recorded.UPDATE):
         file.write_text(made, "utf-8")
     assert file.read_text("utf-8") == made, f"if this is meant, run again with {recorded.UPDATE}=1"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from golden.views import OUTBOUND, forward, origin, route, table
+from golden.views import OUTBOUND, SESSION, forward, origin, route, table
 
 from mesh.ir.cluster import HashOn
 from mesh.ir.route import (
@@ -23,9 +23,9 @@ from mesh.ir.route import (
     RouteMatch,
     VirtualHost,
 )
-from mesh.ir.values import MatchKind, NamedMatcher, StringMatcher
+from mesh.ir.values import ClaimMatcher, MatchKind, NamedMatcher, StringMatcher
 from mesh.simulate.request import Connection, Facts, Request, Token
-from mesh.simulate.tables import matches
+from mesh.simulate.tables import host_for, matches
 from mesh.translate.route import translate_route, translate_table
 from mesh.translate.route_match import route_match
 from mesh.xds.protos import cors_pb2, fault_pb2, route_components_pb2
@@ -95,11 +95,13 @@ def test_a_header_that_must_not_match_may_be_absent() -> None:
     assert not takes(match, headers={"x-robot": "yes, I am"})
 
 
-@pytest.mark.parametrize("name", ["@request.auth.claims[roles]", "@request.auth.claims.roles"])
-def test_a_claim_can_decide(name: str) -> None:
-    match = RouteMatch(headers=(NamedMatcher(name, StringMatcher(EXACT, "admin")),))
-    assert takes(match, token=Token(issuer="i", claims={"roles": ["reader", "admin"]}))
-    assert not takes(match, token=Token(issuer="i", claims={"roles": ["reader"]}))
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_claim_can_decide(invert: bool) -> None:
+    match = RouteMatch(claims=(ClaimMatcher(("realm", "roles"), StringMatcher(EXACT, "admin"), invert),))
+    for roles, holds in ((["reader", "admin"], True), ("admin", True), (["reader"], False)):
+        token = Token(issuer="i", claims={"realm": {"roles": roles}})
+        assert takes(match, token=token) is (holds is not invert), roles
+    assert takes(match) is invert, "without a token"
 
 
 def test_envoy_cannot_demand_that_a_parameter_does_not_match() -> None:
@@ -174,12 +176,26 @@ def test_headers_are_set_added_and_removed_in_a_fixed_order() -> None:
     assert list(made.response_headers_to_remove) == ["d"]
 
 
-def test_a_lonely_destinations_changes_come_last() -> None:
-    action = Forward(
-        destinations=(Destination(cluster="a", request_headers=HeaderChanges(set={"x": "destination"})),)
+def test_a_lonely_destinations_changes_come_after_the_routes() -> None:
+    adds = HeaderChanges(add={"x": "destination"})
+    made = translate_route(
+        route(
+            action=Forward(destinations=(Destination(cluster="a", request_headers=adds),)),
+            request_headers=HeaderChanges(add={"x": "route"}),
+        )
     )
-    made = translate_route(route(action=action, request_headers=HeaderChanges(set={"x": "route"})))
     assert [item.header.value for item in made.request_headers_to_add] == ["route", "destination"]
+
+
+def test_a_destination_whose_others_have_no_weight_is_a_share_with_changes_of_its_own() -> None:
+    """As it was while the others had some: the changes of a share come before the route's."""
+    sets = HeaderChanges(set={"x": "destination"})
+    made = translate_route(
+        route(action=Forward(destinations=(Destination(cluster="a", weight=100, request_headers=sets),)))
+    )
+    (share,) = made.route.weighted_clusters.clusters
+    assert [item.header.value for item in share.request_headers_to_add] == ["destination"]
+    assert not made.request_headers_to_add
 
 
 def test_rewrites() -> None:
@@ -272,6 +288,13 @@ def test_a_table_keeps_its_order_and_tells_how_often_a_request_was_tried() -> No
     assert [item.name for item in host.routes] == ["first", "second"]
     assert host.include_request_attempt_count
     assert not made.validate_clusters.value
+
+
+def test_a_port_in_the_authority_is_no_part_of_the_name() -> None:
+    made = translate_table(table(domains=(SESSION,)))
+    assert host_for(made, SESSION) is not None
+    assert host_for(made, f"{SESSION}:9999") is not None
+    assert host_for(made, "other:9999") is None
 
 
 def test_plaintext_is_sent_to_https_where_asked() -> None:
