@@ -26,8 +26,18 @@ def environment(platform: Platform) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+def supervisors() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Those that a test has started on the shared platform: over once the platform is."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for child in started:
+        child.wait()
+
+
+@pytest.fixture(scope="session")
+def platform(supervisors: list[subprocess.Popen[bytes]]) -> Iterator[Platform]:
     """Two regions, ready, with Python's language reference ingested for tenant demo."""
+    assert supervisors == []
     with running(None, limit=300, shape=MESH) as platform:
         done = run(platform, "ingest", "pydoc:", timeout=600)
         assert done.returncode == 0, done.stderr
