@@ -7,39 +7,87 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
-from support.platform import state_folder
+from support.platform import MESH, started, state_folder
+from support.wait import until
 
 from mesh.local.layout import Layout
+from mesh.local.settings import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 LeftBehind = Callable[[Layout], list[str]]
 
 
+@contextmanager
+def demo(layout: Layout, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """The demo of a platform in `layout`, in a process group of its own as a shell's job is."""
+    process = subprocess.Popen(
+        command or (sys.executable, "-u", "-m", "cli.main", "demo"),
+        env={**os.environ, "CAUSEWAY_HOME": str(layout.home), "PYTHONUNBUFFERED": "1"},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=120)
+
+
+def heard(process: subprocess.Popen[str], words: str) -> None:
+    """Reads what the demo says until it has said these words."""
+    assert process.stdout is not None
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            return
+    pytest.fail(f"the demo never said {words!r}: {''.join(said[-20:])}")
+
+
 @pytest.mark.parametrize("moment", ["Starting the platform", "milvus ready", "Ingesting", "Asking"])
 def test_an_interrupted_demo_leaves_nothing_behind(moment: str, left_behind: LeftBehind) -> None:
-    with state_folder() as layout:
-        demo = subprocess.Popen(
-            [sys.executable, "-u", "-m", "cli.main", "demo"],
-            env={**os.environ, "CAUSEWAY_HOME": str(layout.home)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert demo.stdout is not None
-        said = []
-        for line in demo.stdout:
-            said.append(line)
-            if moment in line:
-                break
-        else:
-            pytest.fail(f"the demo never said {moment!r}: {''.join(said[-20:])}")
+    with state_folder() as layout, demo(layout) as process:
+        heard(process, moment)
         time.sleep(0.3)
-        os.kill(demo.pid, signal.SIGINT)
-        rest = demo.communicate(timeout=120)[0]
-        assert demo.returncode == 130, rest
+        os.kill(process.pid, signal.SIGINT)
+        rest = process.communicate(timeout=120)[0]
+        assert process.returncode == 130, rest
+        assert left_behind(layout) == []
+
+
+def test_a_demo_after_a_platform_that_still_stops_starts_its_own_and_stops_it(
+    left_behind: LeftBehind,
+) -> None:
+    with state_folder() as layout, started(layout, ["valkey"]) as former:
+        supervisor, valkey = former.report().supervisor, former.process("valkey").pid
+        assert supervisor is not None
+        assert valkey is not None
+        # It does not act on the request to stop.
+        os.kill(valkey, signal.SIGSTOP)
+        try:
+            os.kill(supervisor.pid, signal.SIGTERM)
+            until(lambda: former.report().phase == "stopping", what="the former platform stopping")
+            with demo(layout) as process:
+                heard(process, "Starting the platform")
+                # It has looked by now, at the latest when it shows what it waits for.
+                heard(process, "valkey")
+                assert former.report().supervisor == supervisor
+                os.kill(valkey, signal.SIGCONT)
+                heard(process, "Ingesting")
+                assert tuple(former.report().regions) == MESH.regions
+                os.kill(process.pid, signal.SIGINT)
+                rest = process.communicate(timeout=120)[0]
+                assert process.returncode == 130, rest
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(valkey, signal.SIGCONT)
         assert left_behind(layout) == []
