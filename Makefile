@@ -32,7 +32,7 @@ demo: $(RUNTIME) ## Start the platform, ingest a corpus, ask a question.
 down: ## Stop the platform.
 	@if [ -x $(BIN)/causeway ]; then $(BIN)/causeway down; fi
 
-test: $(DEV) ## Run every test.
+test: $(DEV) ## Run the tests: all but the benchmarks.
 	@$(BIN)/python -m pytest
 
 test-bench: $(DEV) ## Run every benchmark, cut short, to see that it works.
