@@ -1,4 +1,4 @@
-"""Ctrl-C at any point of the demo leaves nothing behind: no process, no shared memory."""
+"""Ctrl-C at any point of the demo leaves nothing behind: no process, no shared memory, no lock."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from psutil import Process
 from support.platform import MESH, started, state_folder
 from support.wait import until
 
+from mesh.local import daemon
 from mesh.local.layout import Layout
 from mesh.local.settings import ROOT
 
@@ -22,12 +24,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LeftBehind = Callable[[Layout], list[str]]
 
 
+# A run of the tests by `make` must not be taken for the caller of this one.
+INHERITED = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+
+
 @contextmanager
 def demo(layout: Layout, *command: str) -> Iterator[subprocess.Popen[str]]:
     """The demo of a platform in `layout`, in a process group of its own as a shell's job is."""
     process = subprocess.Popen(
         command or (sys.executable, "-u", "-m", "cli.main", "demo"),
-        env={**os.environ, "CAUSEWAY_HOME": str(layout.home), "PYTHONUNBUFFERED": "1"},
+        env=environment(layout),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -40,6 +46,12 @@ def demo(layout: Layout, *command: str) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.terminate()
             process.communicate(timeout=120)
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """What a person's shell would have."""
+    mine = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    return {**mine, "CAUSEWAY_HOME": str(layout.home), "PYTHONUNBUFFERED": "1"}
 
 
 def heard(process: subprocess.Popen[str], words: str) -> None:
@@ -91,3 +103,51 @@ def test_a_demo_after_a_platform_that_still_stops_starts_its_own_and_stops_it(
             with suppress(ProcessLookupError):
                 os.kill(valkey, signal.SIGCONT)
         assert left_behind(layout) == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.2, 0.4, 0.6])
+def test_ctrl_c_when_there_is_hardly_a_platform_yet_leaves_nothing_behind(
+    after: float, left_behind: LeftBehind
+) -> None:
+    with state_folder() as folder:
+        layout = Layout(folder.home / "new")
+        check_make_installs_nothing(layout)
+        with demo(layout, "make", "demo") as process:
+            until(lambda: Process(process.pid).children(), what="the demo's own process")
+            # Around the moment at which the folder is made.
+            time.sleep(after)
+            os.killpg(process.pid, signal.SIGINT)
+            rest = process.communicate(timeout=120)[0]
+            assert process.returncode != 0, rest
+        try:
+            assert left_behind(layout) == []
+        finally:
+            daemon.down(layout)
+
+
+@pytest.mark.parametrize("moment", ["models starting", "Ingesting"])
+def test_ctrl_c_during_make_demo_leaves_nothing_behind(moment: str, left_behind: LeftBehind) -> None:
+    with state_folder() as layout:
+        check_make_installs_nothing(layout)
+        with demo(layout, "make", "demo") as process:
+            heard(process, moment)
+            time.sleep(1)
+            # As a terminal does: to make, its shell and the demo at once.
+            os.killpg(process.pid, signal.SIGINT)
+            rest = process.communicate(timeout=120)[0]
+            assert process.returncode != 0, rest
+            assert "The platform keeps running" not in rest
+        assert left_behind(layout) == []
+
+
+def check_make_installs_nothing(layout: Layout) -> None:
+    """An installation that is interrupted is another matter, and this one is in use."""
+    planned = subprocess.run(
+        ["make", "-n", "demo"],  # noqa: S607 - as a person types it
+        env=environment(layout),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "install" not in planned.stdout, "run `make setup` first"
