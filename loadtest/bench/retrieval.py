@@ -40,6 +40,7 @@ RECALL = 0.9
 DEPTH = 5
 SIZES = (1_000, 10_000, 50_000)
 SIZED = "sized"
+HELD_OUT = ", held-out questions"
 LIMIT_CLIENTS = 8
 QUICK_TOPICS = 8
 CALL_LIMIT = 30.0
@@ -89,7 +90,7 @@ async def _ingestion(run: Run, platform: Platform) -> None:
             return done.chunks / done.seconds
 
         rounds = await run.interleave(
-            "chunks/s", {"ingestion": ingestion, "limit": limit}, run.choose(4, 1), extra=2, seconds=70
+            "chunks/s", {"ingestion": ingestion, "limit": limit}, run.choose(4, 1), extra=2, seconds=160
         )
     _report_ingestion(run, rounds, counts)
 
@@ -123,13 +124,15 @@ def _report_ingestion(run: Run, rounds: Rounds, counts: Sequence[int]) -> None:
 
 async def _quality(run: Run, platform: Platform) -> None:
     run.progress.stage("asking the corpus every question")
-    questions = texts.answerable(_corpus(run))
+    corpus = _corpus(run)
+    sets = {"": texts.answerable(corpus), HELD_OUT: texts.answerable(corpus, held_out=True)}
     metadata = platform.metadata(tenant_of(0), ["reader"])
     async with platform.channel("retrieval") as channel:
         stub = search_service_pb2_grpc.SearchServiceStub(channel)
-        for name, mode in _MODES.items():
-            ranked = [await _titles(stub, metadata, question.text, mode) for question in questions]
-            _report_quality(run, name, questions, ranked)
+        for which, questions in sets.items():
+            for name, mode in _MODES.items():
+                ranked = [await _titles(stub, metadata, question.text, mode) for question in questions]
+                _report_quality(run, name + which, questions, ranked)
 
 
 def _report_quality(
@@ -142,7 +145,7 @@ def _report_quality(
         if not hit_at(titles, right, DEPTH)
     ]
     note = f"{len(questions)} questions"
-    if name == "hybrid":
+    if name.startswith("hybrid"):
         note += f"; missed: {'; '.join(missed) or 'none'}"
     run.report.add(
         f"recall@{DEPTH}, {name}",

@@ -1,4 +1,7 @@
-"""`causeway bench start`: how soon a platform is ready, and what memory its processes take."""
+"""`causeway bench start`: how soon a platform is ready, and what memory its processes take.
+
+One region without a mesh, and two regions with it, which is what `make demo` starts.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from loadtest.bench.report import BenchError
 from loadtest.bench.stats import summarise
 from mesh.local import procfs
 from mesh.local.layout import Layout
+from mesh.local.names import DEFAULT_REGIONS, SINGLE, DataPlane, Shape
 from mesh.local.report import to_json
 
 READY_SECONDS = 20.0
+MESH_READY_SECONDS = 30.0
+MESH = Shape(DEFAULT_REGIONS, DataPlane.SIDECAR)
 SETTLE_SECONDS = 3.0
 """After a start, before memory is read: what was needed only for starting is given back by then."""
 MODELS = "models"
@@ -38,6 +44,7 @@ def run(run: Run) -> None:
     """Starts in an empty folder, in new folders with the models built, and a second time in such a folder."""
     fresh: list[Start] = []
     again: list[Start] = []
+    mesh: list[Start] = []
     with temporary_home() as layout:
         first = _start(run, layout, "an empty folder")
         models = layout.home / MODELS
@@ -47,13 +54,18 @@ def run(run: Run) -> None:
                 fresh.append(_start(run, other, "a new folder, models built"))
                 again.append(_start(run, other, "a folder that was used before"))
                 _move(other.home / MODELS, models)
+            with temporary_home() as other:
+                _move(models, other.home / MODELS)
+                mesh.append(_start(run, other, "a new folder, two regions with the mesh", MESH))
+                _move(other.home / MODELS, models)
     _report(run, first, fresh, again)
+    _report_mesh(run, mesh)
 
 
-def _start(run: Run, layout: Layout, what: str) -> Start:
+def _start(run: Run, layout: Layout, what: str, shape: Shape = SINGLE) -> Start:
     run.progress.stage(f"starting in {what}")
     began = time.monotonic()
-    with running(run, layout) as platform:
+    with running(run, layout, shape=shape) as platform:
         ready = time.monotonic() - began
         # Those that do their work once and end are not timed by the supervisor.
         timed = {process.name: process.started_in for process in platform.report().processes}
@@ -103,3 +115,15 @@ def _report(run: Run, first: Start, fresh: list[Start], again: list[Start]) -> N
     add("memory of all processes", total, "MiB", note="PSS: a shared page is counted in proportion")
     for name in fresh[0].memory:
         add(f"memory of {name}", summarise([start.memory.get(name, 0.0) for start in fresh]), "MiB")
+
+
+def _report_mesh(run: Run, starts: list[Start]) -> None:
+    """Without the single processes: there are sixty of them."""
+    run.report.add(
+        "start to ready, two regions with the mesh, new folder, models built",
+        summarise([start.seconds for start in starts]),
+        "s",
+        maximum=MESH_READY_SECONDS,
+    )
+    total = summarise([sum(start.memory.values()) for start in starts])
+    run.report.add("memory of all processes, two regions with the mesh", total, "MiB")

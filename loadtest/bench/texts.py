@@ -55,9 +55,13 @@ def passages(count: int, words: int = 90) -> list[str]:
     return pieces[:count]
 
 
-def answerable(among: Collection[str] | None = None) -> list[Question]:
-    """Questions with the topics that answer them; with `among`, those that one of these topics answers."""
-    every = [Question(item["question"], tuple(item["topics"])) for item in _read("python_topics.json")]
+def answerable(among: Collection[str] | None = None, *, held_out: bool = False) -> list[Question]:
+    """Questions with the topics that answer them; with `among`, those that one of these topics answers.
+
+    Those held out were not there when the search's settings were chosen.
+    """
+    name = "python_topics_held_out.json" if held_out else "python_topics.json"
+    every = [Question(item["question"], tuple(item["topics"])) for item in _read(name)]
     return [question for question in every if among is None or set(question.topics) & set(among)]
 
 

@@ -75,6 +75,8 @@ async def control_plane_loss(stage: Stage) -> None:
         await stage.platform.restart_proxy("indexer", first)
         started = time.monotonic() - began
         await stage.platform.kill_control(second)
+        # Otherwise they had nothing to converge to.
+        await stage.platform.change()
         await stage.wait(stage.steady, "no control plane runs")
         back = await stage.platform.start_control(second)
         converged = await _until(stage, stage.platform.synced, back, CONVERGES * 5)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,13 +24,15 @@ from loadtest.drills.caller import CallFailedError
 from loadtest.drills.client import CONNECTIONS, GrpcCaller, Metadata
 from loadtest.drills.platform import DrillError, NotPossibleError
 from mesh.local import addresses, admin, daemon, names, procfs, regions, report, sync
+from mesh.local.files import write_atomic
 from mesh.local.issuer import Issuer
 from mesh.local.layout import Layout
 from mesh.local.names import SIDECAR, in_region
 from mesh.local.regions import Wish
 from mesh.local.state import ProcessStatus
-from mesh.local.topology_files import PLATFORM_HOST
+from mesh.local.topology_files import PLATFORM_HOST, manifest
 from mesh.local.workloads import TRUST_DOMAIN
+from mesh.local.yaml_writer import Plain, documents
 from mesh.pki.root import RootAuthority
 
 TENANT = "drill"
@@ -41,6 +43,7 @@ SETTLE = 2.0
 LIMIT = 60.0
 _FEW = 20
 """Calls that show whether regions take turns."""
+_MARK: Mapping[str, Plain] = {"key": "x-causeway-drill", "value": "changed"}
 STILL = 0.05
 """Seconds that a slow region moves, between the times when it stands still."""
 
@@ -255,9 +258,30 @@ class LocalPlatform:
         wanted = {
             item.name
             for item in report.read(self.layout).processes
-            if item.name.startswith(SIDECAR) and item.pid
+            if (item.name.startswith(SIDECAR) or names.split(item.name)[0] in ("ingress", names.FRONT))
+            and item.pid
         }
         return all(name in found and found[name].state == "synced" for name in wanted)
+
+    async def change(self) -> None:
+        """A header more for the answers that ingresses and callers' sidecars pass on."""
+        # Not of inbound listeners: those of an old one would be drained, and streams with them.
+        patches: list[Plain] = [
+            {
+                "applyTo": "VIRTUAL_HOST",
+                "match": {"context": context},
+                "patch": {"operation": "MERGE", "value": {"response_headers_to_add": [{"header": _MARK}]}},
+            }
+            for context in ("SIDECAR_OUTBOUND", "GATEWAY")
+        ]
+        written = manifest(
+            "EnvoyFilter",
+            "istio-system",
+            "drill",
+            {"configPatches": patches},
+            api="networking.istio.io/v1alpha3",
+        )
+        write_atomic(self.layout.topology / "drill.yaml", documents([written]).encode(), mode=0o644)
 
     # Certificates.
 

@@ -83,6 +83,10 @@ class Platform(Protocol):
         """Ends an application's sidecar and starts it anew; returns when it serves."""
         ...
 
+    async def change(self) -> None:
+        """Something new in the manifests, for every proxy."""
+        ...
+
     async def synced(self) -> bool:
         """Whether every proxy that runs has the newest configuration of a control plane that runs."""
         ...

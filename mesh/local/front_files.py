@@ -23,11 +23,17 @@ CONNECTION_AGE = "600s"
 """After which a connection to an ingress is replaced, so that one that came back is found."""
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-SAFE = "connect-failure,refused-stream,reset-before-request"
+SAFE = "connect-failure,refused-stream,reset-before-request,retriable-headers"
 """Nobody has begun on the call."""
+UNDECIDED = "x-causeway-undecided"
+"""Marks an ingress's answer when nobody could say whether the call may pass: the policy service was silent,
+or the ingress itself stood still for longer than it waits (istio/base/ingress-filters.yaml). Then another
+region may be asked, whatever the call is."""
 REPEATABLE = f"{SAFE},reset"
 """Somebody may have; for calls that may be made twice. Not `unavailable`: an ingress that says so has tried
 all regions already."""
+ONCE, REPEATED = "once", "repeatable"
+"""Names of the routes."""
 
 ANSWERS = "answers"
 """Regions take turns. Answers have turns of their own: with one for all calls, a steady rhythm of the others
@@ -48,9 +54,8 @@ def manifests(hosts: list[str], credential: str) -> list[Document]:
         _manifest("Gateway", "front", _gateway(hosts, credential)),
         _manifest("VirtualService", "front", _routes(hosts, ingress)),
         _manifest("DestinationRule", "front", _rule(ingress, hosts[0])),
-        _manifest(
-            "EnvoyFilter", "front", _health_checks(ingress, hosts[0]), api="networking.istio.io/v1alpha3"
-        ),
+        _filter("front", [_health_checks(ingress, hosts[0])]),
+        _filter("undecided", [_undecided(route) for route in (ONCE, REPEATED)]),
     ]
 
 
@@ -61,6 +66,15 @@ def _manifest(kind: str, name: str, spec: Document, api: str = "networking.istio
         "metadata": {"name": name, "namespace": FRONT_NAMESPACE},
         "spec": spec,
     }
+
+
+def _filter(name: str, patches: list[Plain]) -> Document:
+    spec: Document = {
+        "workloadSelector": {"labels": {"istio": "front"}},
+        "priority": 10,
+        "configPatches": patches,
+    }
+    return _manifest("EnvoyFilter", name, spec, api="networking.istio.io/v1alpha3")
 
 
 def _gateway(hosts: list[str], credential: str) -> Document:
@@ -75,13 +89,13 @@ def _gateway(hosts: list[str], credential: str) -> Document:
 def _routes(hosts: list[str], ingress: str) -> Document:
     destination: Document = {"host": ingress, "port": {"number": PORT}}
     once: Document = {
-        "name": "once",
+        "name": ONCE,
         "match": [{"uri": {"exact": method}} for method in NOT_REPEATABLE],
         "route": [{"destination": {**destination, "subset": ANSWERS}}],
         "retries": {"attempts": 2, "retryOn": SAFE},
     }
     rest: Document = {
-        "name": "repeatable",
+        "name": REPEATED,
         "route": [{"destination": destination}],
         "retries": {"attempts": 2, "retryOn": REPEATABLE},
     }
@@ -134,7 +148,7 @@ def _health_checks(ingress: str, host: str) -> Document:
             "http2_protocol_options": {
                 # A stream that is open when its region stops hears nothing more, and no check of health ends
                 # it: this does, and its caller takes it up elsewhere.
-                "connection_keepalive": {"interval": "1s", "timeout": "2s"}
+                "connection_keepalive": {"interval": "0.5s", "timeout": "1s"}
             }
         },
     }
@@ -144,9 +158,20 @@ def _health_checks(ingress: str, host: str) -> Document:
         "outlier_detection": {"max_ejection_time": "15s"},
         "health_checks": [check],
     }
-    patch: Document = {
+    return {
         "applyTo": "CLUSTER",
         "match": {"context": "GATEWAY", "cluster": {"service": ingress, "portNumber": PORT}},
         "patch": {"operation": "MERGE", "value": value},
     }
-    return {"workloadSelector": {"labels": {"istio": "front"}}, "priority": 10, "configPatches": [patch]}
+
+
+def _undecided(route: str) -> Document:
+    """Says which header `retriable-headers` means; Istio has no field for that."""
+    value: Document = {
+        "route": {"retry_policy": {"retriable_headers": [{"name": UNDECIDED, "present_match": True}]}}
+    }
+    return {
+        "applyTo": "HTTP_ROUTE",
+        "match": {"context": "GATEWAY", "routeConfiguration": {"vhost": {"route": {"name": route}}}},
+        "patch": {"operation": "MERGE", "value": value},
+    }

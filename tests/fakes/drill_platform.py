@@ -93,6 +93,10 @@ class FakePlatform:
         self.done.append(f"restart {app} {region}")
         return self.clock()
 
+    async def change(self) -> None:
+        """Noted."""
+        self.done.append("change")
+
     async def synced(self) -> bool:
         """Always."""
         return True

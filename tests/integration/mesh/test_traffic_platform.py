@@ -8,14 +8,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
-from support.mesh_echo import Client, Load
-from support.mesh_istio import ASK, LIMIT, Platform, running
+from support.mesh_echo import Client, Echo, Load
+from support.mesh_istio import ASK, LIMIT, SERVES, Platform, running
 from support.mesh_processes import eventually
 from support.mesh_tls import through_tls, tls
 
@@ -132,6 +133,50 @@ async def test_answers_are_spread_over_the_regions_whatever_the_rhythm_of_the_ot
         over.set()
         for region in (WEST, EAST):
             platform.echoes[f"gateway@{region}"].streams = {}
+
+
+@asynccontextmanager
+async def undecided(platform: Platform, region: str) -> AsyncIterator[Echo]:
+    """A region's policy service takes questions and health checks, and answers health checks only."""
+    silent = platform.echoes[f"policy@{region}"]
+    silent.calls.clear()
+    silent.serves = {path: answer for path, answer in SERVES.items() if path != ASK}
+    silent.delay = 5.0
+    try:
+        yield silent
+    finally:
+        silent.serves, silent.delay = SERVES, 0.0
+
+
+@pytest.mark.parametrize("method", [MODELS, CHAT])
+async def test_a_call_that_a_region_cannot_decide_on_goes_to_another(platform: Platform, method: str) -> None:
+    """Also one that must not be made twice: nobody has begun on it."""
+    async with undecided(platform, WEST) as silent, platform.outside() as client:
+        client.always = {"authorization": platform.token()}
+        found: Counter[str] = Counter()
+
+        async def asked() -> bool:
+            found.update(await client.many(8, at_once=8, method=method))
+            # One that did not answer is left out for some seconds.
+            return silent.calls[ASK] > 0
+
+        await eventually(asked, "a question to the silent region")
+    assert set(found) <= {f"gateway@{region}" for region in (WEST, EAST)}, found
+
+
+async def test_an_ingress_marks_what_it_could_not_decide(platform: Platform) -> None:
+    async with undecided(platform, EAST), platform.outside(platform.ingress(EAST)) as client:
+
+        async def marked() -> bool:
+            call = client.unary(MODELS, metadata=[("authorization", platform.token())])
+            headers = {**dict(await call.initial_metadata()), **dict(await call.trailing_metadata())}
+            assert ("x-causeway-undecided" in headers) == (await call.code() == grpc.StatusCode.UNAVAILABLE)
+            return "x-causeway-undecided" in headers
+
+        await eventually(marked, "a call that nobody decides on")
+        refused = client.unary(MODELS)
+        assert await refused.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert "x-causeway-undecided" not in dict(await refused.trailing_metadata()), "that is decided"
 
 
 @pytest.mark.parametrize("region", [WEST, EAST])

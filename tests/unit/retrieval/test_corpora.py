@@ -13,18 +13,19 @@ from loadtest.corpora.metrics import hit_at, mean, reciprocal_rank
 
 FOLDER = Path(loadtest.corpora.__file__).parent
 QUESTIONS = json.loads((FOLDER / "python_topics.json").read_text())
+HELD_OUT = json.loads((FOLDER / "python_topics_held_out.json").read_text())
 UNANSWERABLE = json.loads((FOLDER / "unanswerable.json").read_text())
 
 
 def test_there_are_enough_questions_and_none_twice() -> None:
     assert len(QUESTIONS) >= 60
     assert len(UNANSWERABLE) >= 20
-    asked = [entry["question"] for entry in [*QUESTIONS, *UNANSWERABLE]]
+    asked = [entry["question"] for entry in [*QUESTIONS, *HELD_OUT, *UNANSWERABLE]]
     assert len(asked) == len(set(asked))
 
 
 def test_every_right_topic_exists_in_this_python() -> None:
-    for entry in QUESTIONS:
+    for entry in [*QUESTIONS, *HELD_OUT]:
         assert entry["topics"], entry
         assert set(entry["topics"]) <= set(topics), entry
 

@@ -81,6 +81,7 @@ async def test_the_control_planes_are_killed_in_turn_and_come_back() -> None:
         "kill control us-west-2",
         "restart indexer us-west-2",
         "kill control us-east-1",
+        "change",
         "start control us-east-1",
         "start control us-west-2",
     ]
