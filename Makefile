@@ -1,6 +1,6 @@
 # What people and CI both run. `make demo` and `make test` are all that a newcomer needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test test-bench lint types imports protos-check mesh-lint licences third-party check format generate lock clean
+.PHONY: help setup demo down test test-bench fuzz lint types imports protos-check mesh-lint licences third-party check format generate lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The binary's own package: the one that picks a platform lists those of other systems, which appear in the registry
 # later than it does, and npm refuses a lock that lacks them.
 BUF := node_modules/@bufbuild/buf-linux-x64/bin/buf
+EXAMPLES := 1000
 CODE := cli loadtest mesh services triton_models tests protos/generate.py scripts/third_party.py
 
 help: ## Show this list.
@@ -32,11 +33,14 @@ demo: $(RUNTIME) ## Start the platform, ingest a corpus, ask a question.
 down: ## Stop the platform.
 	@if [ -x $(BIN)/causeway ]; then $(BIN)/causeway down; fi
 
-test: $(DEV) ## Run every test.
+test: $(DEV) ## Run the tests: all but the benchmarks.
 	@$(BIN)/python -m pytest
 
 test-bench: $(DEV) ## Run every benchmark, cut short, to see that it works.
 	@$(BIN)/python -m pytest -m bench tests/e2e/loadtest
+
+fuzz: $(DEV) ## Make up a thousand requests for every method (EXAMPLES=…), other ones each time.
+	@CAUSEWAY_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/integration/fuzz
 
 lint: $(DEV) ## Check style.
 	@$(BIN)/ruff check $(CODE)
@@ -57,7 +61,7 @@ protos-check: $(DEV) node_modules ## Lint the protos, look for breaking changes,
 mesh-lint: $(RUNTIME) ## Look for traps in the mesh's manifests.
 	@$(BIN)/causeway mesh lint istio istio/clusters/us-west-2
 
-check: lint types imports protos-check mesh-lint licences test ## All of the above.
+check: lint types imports protos-check mesh-lint licences test ## All checks, and the tests.
 
 licences: $(DEV) ## Check that THIRD_PARTY.md is true.
 	@$(BIN)/python scripts/third_party.py --check

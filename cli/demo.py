@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli import ask, exits, ingest, lifecycle
 from cli.exits import CommandError
-from mesh.local import report
+from mesh.local import procfs, report
 from mesh.local.report import Report
 
 QUESTION = "What does the with statement do?"
@@ -23,13 +23,14 @@ def run(options: argparse.Namespace) -> int:
     Interrupted at any point, it stops what it started.
     """
     found = report.read(lifecycle.layout())
-    ours = found.supervisor is None
+    # One that is stopping will have stopped: `up` waits for that, and then starts what the demo is about.
+    runs = found.supervisor is not None and found.phase != "stopping"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        return _show([] if ours else _as_it_runs(found))
+        return _show(_as_it_runs(found) if runs else [])
     except KeyboardInterrupt:
-        if ours:
+        if _started_here():
             _stop()
         return exits.INTERRUPTED
 
@@ -40,8 +41,22 @@ def _as_it_runs(found: Report) -> list[str]:
     return ["--data-plane", found.data_plane, *regions]
 
 
+def _started_here() -> bool:
+    """Whether the platform that runs is this command's: its supervisor is then a child of this process.
+
+    What was seen before the start does not tell: platforms come and go by other commands too.
+    """
+    supervisor = report.read(lifecycle.layout()).supervisor
+    found = procfs.stat(supervisor.pid) if supervisor else None
+    return found is not None and found.ppid == os.getpid()
+
+
 def _show(words: list[str]) -> int:
-    _say("Starting the platform in two regions (the first time it builds its models)")
+    _say(
+        "Using the platform that runs"
+        if words
+        else "Starting the platform in two regions (the first time it builds its models)"
+    )
     code = lifecycle.up(_options("up", *words))
     if code != exits.OK:
         return code

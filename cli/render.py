@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.local.addresses import HTTPS
+from mesh.local.names import split
 from mesh.local.report import Report
 from mesh.local.state import ProcessStatus, RegionStatus
 from mesh.local.sync import MeshSync, Sync
@@ -89,6 +91,11 @@ def status(
     if report.front:
         where = ", ".join(_region(name, status) for name, status in report.regions.items())
         lines.append(f"one address for people: https://{report.front}; regions: {where}")
+        doors = [process for process in report.processes if split(process.name)[0] == "ingress"]
+        if doors:
+            # Their rows in the table show Envoy's own interface.
+            own = ", ".join(f"https://{door.host}:{HTTPS} ({door.region})" for door in doors)
+            lines.append(f"the regions' own: {own}")
     if report.processes:
         lines += table(process_rows(report.processes, now, memory, mesh))
     for problem in mesh.problems if mesh else ():

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the place itself, not a temporary file in it
-_LEAST_SHARED_MEMORY = 64 * 1024 * 1024
-"""What two embedders and a generator take, with room for large batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +46,6 @@ def python_package(version: str, prefix: str) -> MissingPackage:
         if ours
         else "",
     )
-
-
-def shared_memory_problem() -> str | None:
-    """Why Triton could not use ``/dev/shm``, or ``None``."""
-    if not os.access(_SHARED_MEMORY, os.W_OK):
-        return f"{_SHARED_MEMORY} is missing or not writable; Triton talks to its models through it"
-    free = shutil.disk_usage(_SHARED_MEMORY).free
-    if free < _LEAST_SHARED_MEMORY:
-        return (
-            f"{_SHARED_MEMORY} has {free // 2**20} MiB free, Triton needs {_LEAST_SHARED_MEMORY // 2**20} "
-            "(in a container: --shm-size=256m)"
-        )
-    return None
 
 
 def python_library_folder() -> Path | None:

@@ -26,8 +26,18 @@ def environment(platform: Platform) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+def supervisors() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Those that a test has started on the shared platform: over once the platform is."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for child in started:
+        child.wait()
+
+
+@pytest.fixture(scope="session")
+def platform(supervisors: list[subprocess.Popen[bytes]]) -> Iterator[Platform]:
     """Two regions, ready, with Python's language reference ingested for tenant demo."""
+    assert supervisors == []
     with running(None, limit=300, shape=MESH) as platform:
         done = run(platform, "ingest", "pydoc:", timeout=600)
         assert done.returncode == 0, done.stderr
@@ -63,7 +73,7 @@ def left_behind() -> LeftBehind:
 
 
 def _left_behind(layout: Layout) -> list[str]:
-    """Processes that know of the state folder, and shared memory that has its name."""
+    """Processes that know of the state folder, shared memory that has its name, and locks in it."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -73,4 +83,23 @@ def _left_behind(layout: Layout) -> list[str]:
         if process.pid != os.getpid() and any(str(layout.home) in item for item in known):
             found.append(f"{process.pid} {process.name()}")
     prefixes = tuple(triton.shm_prefix(layout, region) for region in ("", *DEFAULT_REGIONS))
-    return found + [item.name for item in Path("/dev/shm").iterdir() if item.name.startswith(prefixes)]  # noqa: S108
+    found += [item.name for item in Path("/dev/shm").iterdir() if item.name.startswith(prefixes)]  # noqa: S108
+    return found + _locked(layout.home)
+
+
+def _locked(home: Path) -> list[str]:
+    """Files of the state folder that somebody holds a lock on (proc_locks(5)), and the System V segments that
+    keep a second PostgreSQL away (proc_sysvipc(5); a cluster's postmaster.pid names its own)."""
+    held = {line.split()[-3] for line in Path("/proc/locks").read_text().splitlines()}
+    segments = {row.split()[1] for row in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+    found = []
+    for path in home.rglob("*"):
+        known = path.lstat()
+        place = f"{os.major(known.st_dev):02x}:{os.minor(known.st_dev):02x}:{known.st_ino}"
+        if place in held:
+            found.append(str(path))
+        elif path.name == "postmaster.pid":
+            lines = path.read_text().splitlines()
+            if len(lines) > 6 and lines[6].split()[1] in segments:
+                found.append(f"segment of {path}")
+    return found

@@ -4,6 +4,7 @@ is real, and takes all it is sent."""
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,6 +21,8 @@ from support.mesh_processes import eventually
 from support.mesh_tls import through_tls, tls
 
 from mesh.local.addresses import INBOUND
+from mesh.local.names import in_region
+from mesh.local.topology_files import PLATFORM_HOST
 from mesh.pki.bootstrap import IdentityFiles, ensure
 from mesh.pki.regional import RegionalAuthority
 from mesh.pki.svid import Identity
@@ -265,4 +268,52 @@ async def test_when_a_region_dies_the_other_serves_everybody_until_it_is_back(pl
                 return set(found) == own
 
             await eventually(back, "a second in which both regions answered and nothing failed")
+    await eventually(platform.in_step, "proxies in step")
+
+
+BOTH = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": LIST.split("/")[1], "method": LIST.split("/")[2]}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+"""What README.md tells clients without a front to say: take turns, and try again what may be made twice."""
+
+
+async def test_a_client_that_is_given_both_ingresses_needs_no_front(platform: Platform) -> None:
+    doors = ",".join(platform.ingress(region) for region in (WEST, EAST))
+    credentials = grpc.ssl_channel_credentials(platform.layout.ca.read_bytes())
+    options = [
+        ("grpc.ssl_target_name_override", PLATFORM_HOST),
+        ("grpc.default_authority", PLATFORM_HOST),
+        ("grpc.service_config", json.dumps(BOTH)),
+    ]
+    ingress = platform.proxies[in_region("ingress", WEST)]
+    own = {f"session@{region}" for region in (WEST, EAST)}
+    async with grpc.aio.secure_channel(f"ipv4:{doors}", credentials, options=options) as channel:
+        client = Client(channel)
+        client.always = {"authorization": platform.token()}
+        async with Load(client, each=0.05, method=LIST) as load:
+
+            async def served_by(*names: str) -> bool:
+                found = load.counts(time.monotonic() - 1.0)
+                return set(found) == set(names) and found.total() > 5
+
+            await eventually(lambda: served_by(*own), "answers from both regions")
+            ingress.kill()
+            try:
+                await eventually(lambda: served_by(f"session@{EAST}"), "answers by way of the other ingress")
+            finally:
+                ingress.start()
+            await eventually(lambda: served_by(*own), "answers from both regions again")
+        assert load.failures == []
     await eventually(platform.in_step, "proxies in step")

@@ -84,6 +84,17 @@ def test_with_a_mesh_the_status_tells_the_address_the_regions_and_how_proxies_st
     assert lines[4] == "manifests: a.yaml:3: broken"
 
 
+def test_with_a_mesh_the_status_tells_where_each_region_takes_calls_itself() -> None:
+    doors = [
+        ProcessStatus(name=f"ingress@{region}", region=region, host=host, port=15000, since=NOW)
+        for region, host in (("us-west-2", "127.66.1.5"), ("us-east-1", "127.66.1.6"))
+    ]
+    lines = render.status(report(*doors, front="127.66.1.2:8443"), NOW)
+    assert lines[2] == (
+        "the regions' own: https://127.66.1.5:8443 (us-west-2), https://127.66.1.6:8443 (us-east-1)"
+    )
+
+
 @pytest.mark.parametrize(
     "seconds, text",
     [
