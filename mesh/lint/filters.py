@@ -106,11 +106,9 @@ def untyped(mesh: Mesh) -> Iterator[Problem]:
         value = patch.patch.value
         at = position_of(patch.patch, "value")
         typed = value.get("typed_config", value.get("typedConfig"))
-        if patch.apply_to in (ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER):
-            if isinstance(typed, Mapping) and "@type" not in typed:
-                yield Problem(manifest, at, "typed_config has no @type")
-            elif "config" in value:
-                yield Problem(manifest, at, "config is not read any more: it is typed_config, with an @type")
+        # The reader refuses one that says something without its type.
+        if patch.apply_to in (ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER) and typed == {}:
+            yield Problem(manifest, at, "typed_config has no @type")
         for config in _configs(value):
             kind = config.get("@type")
             if isinstance(kind, str) and kind.startswith(_REMOVED):
