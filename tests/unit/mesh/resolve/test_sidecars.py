@@ -267,6 +267,7 @@ configPatches:
 
 
 def test_patches_are_made_in_istios_order() -> None:
+    """By priority, whatever the namespace; the root namespace's come first only among equals."""
     view = view_of(
         CLIENT,
         SERVER,
@@ -274,7 +275,8 @@ def test_patches_are_made_in_istios_order() -> None:
         patch("early", priority=-5),
         patch("plain"),
         patch("younger"),
-        patch("root", priority=9, namespace="istio-system"),
+        patch("root-late", priority=9, namespace="istio-system"),
+        patch("root-plain", namespace="istio-system"),
         patch("foreign", namespace="other"),
         patch("chosen", selector="{app: client}"),
         patch("not-chosen", selector="{app: server}"),
@@ -282,20 +284,21 @@ def test_patches_are_made_in_istios_order() -> None:
     )
 
     assert [one.origin.name for one in view.patches] == [
-        "root",
         "early",
+        "root-plain",
         "plain",
         "younger",
         "chosen",
         "late",
+        "root-late",
     ]
-    first = view.patches[0]
-    assert (first.target, first.operation, first.value) == (
+    last = view.patches[-1]
+    assert (last.target, last.operation, last.value) == (
         Target.CLUSTER,
         Operation.MERGE,
-        {"alt_stat_name": "root"},
+        {"alt_stat_name": "root-late"},
     )
-    assert (first.match.cluster_service, first.match.cluster_port) == (host("server"), 8080)
+    assert (last.match.cluster_service, last.match.cluster_port) == (host("server"), 8080)
 
 
 def test_an_application_at_its_workloads_address_is_called_there() -> None:
