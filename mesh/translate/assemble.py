@@ -160,8 +160,8 @@ def _inside(listener: Listener) -> list[str]:
 def _patched(view: ProxyView, known: Reuse) -> tuple[dict[str, Mapping[str, Proto]], Patching]:
     patching = Patching(view.proxy.kind, view.patches, known)
     patching.check()
-    services = {cluster.name: cluster.service for cluster in view.clusters}
-    clusters = patching.clusters(_clusters(view, known), services)
+    hosts = {one.name: (one.service,) if one.service else one.reached_as for one in view.clusters}
+    clusters = patching.clusters(_clusters(view, known), hosts)
     tables = patching.tables(_tables(view, known))
     listeners = {listener.name: _listener(listener, view, tables, known) for listener in view.listeners}
     sides = {listener.name: listener.direction for listener in view.listeners}

@@ -109,8 +109,8 @@ class Patching:
         """Whether some patch may leave route tables or endpoints behind that nothing asks for any more."""
         return any(_may_orphan(patch) for patch in self.patches)
 
-    def clusters(self, made: Mapping[str, Proto], services: Mapping[str, str]) -> dict[str, Proto]:
-        """The clusters after the patches. `services` are the hosts that they serve."""
+    def clusters(self, made: Mapping[str, Proto], hosts: Mapping[str, Sequence[str]]) -> dict[str, Proto]:
+        """The clusters after the patches. `hosts` are those of the services that they stand for."""
         patches = self.of(Target.CLUSTER)
         found: dict[str, Proto] = {}
         for name, cluster in made.items():
@@ -120,7 +120,7 @@ class Patching:
                 for patch in patches
                 if patch.operation is not Operation.ADD
                 and patch_match.concerns(patch.match, side)
-                and patch_match.cluster(patch.match, cluster, services.get(name, ""))
+                and patch_match.cluster(patch.match, cluster, hosts.get(name, ()))
             )
             if not self._removed(ours, Target.CLUSTER):
                 found[name] = self._made(CLUSTER, cluster, ours, self._cluster)

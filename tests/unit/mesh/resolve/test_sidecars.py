@@ -63,6 +63,17 @@ def test_without_ingress_listeners_every_port_that_a_service_leads_to_is_listene
     assert [one.port for group in cluster(view, "inbound|9443||").groups for one in group.hosts] == [9443]
 
 
+def test_an_application_is_known_by_the_services_that_lead_to_its_port() -> None:
+    """EnvoyFilters name inbound clusters by them. What a Sidecar writes out is the oldest's alone."""
+    second = service("second", port=9090).replace("{app: second}", "{app: server}")
+
+    assert cluster(server(second), "inbound|9443||").reached_as == (host("server"), host("second"))
+    sidecar = manifest("Sidecar", "server", INGRESS)
+    assert cluster(server(second, sidecar), "inbound|9443||").reached_as == (host("server"),)
+    elsewhere = manifest("Sidecar", "server", INGRESS.replace("number: 9443", "number: 9555"))
+    assert cluster(server(second, elsewhere), "inbound|9555||").reached_as == ()
+
+
 def test_an_inbound_route_has_no_limit_of_time() -> None:
     (route,) = table(server(), "inbound|9443||").hosts[0].routes
 
