@@ -264,6 +264,88 @@ async def test_manifests_become_calls_and_calls_survive_the_control_plane(
     assert took < 8.0
 
 
+EXTRA = """\
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: extra, namespace: istio-system}}
+spec:
+  configPatches:
+  - applyTo: CLUSTER
+    match: {{context: {context}}}
+    patch:
+      operation: {operation}
+      value: {value}
+"""
+BAD_FILTERS = {
+    "no such field": (
+        {"context": "ANY", "operation": "MERGE", "value": "{no_such_field: 1}"},
+        10,
+        "spec.configPatches[0].patch.value.no_such_field",
+        "envoy.config.cluster.v3.Cluster has no field no_such_field",
+    ),
+    "there already, on one of the two": (
+        {"context": "SIDECAR_OUTBOUND", "operation": "ADD", "value": f"{{name: outbound|8080||{HOST}}}"},
+        6,
+        "spec.configPatches[0]",
+        f"there is a CLUSTER outbound|8080||{HOST} already",
+    ),
+}
+
+
+@pytest.mark.parametrize("said, line, path, words", BAD_FILTERS.values(), ids=BAD_FILTERS.keys())
+async def test_an_envoy_filter_that_cannot_be_applied_changes_nothing(
+    region: Region, stack: ExitStack, said: dict[str, str], line: int, path: str, words: str
+) -> None:
+    """Whether reading shows it or only a proxy's translation: the last good manifests stay, for proxies that
+    are connected, for one that comes later, and on disk."""
+    async with application() as port:
+        region.write(port)
+        async with region.control():
+            region.envoy(stack, "caller")
+            await eventually(lambda: told(region, "kept"), what="the copy of the good manifests")
+            await eventually(lambda: state(region, "caller", "synced"), what="synced")
+            good = region.status()["manifests"]
+
+            region.replace("filter.yaml", EXTRA.format(**said))
+            await eventually(lambda: told(region, "problems"), what="the report of a bad filter")
+            # What was good in the same folder waits with it.
+            region.write(port, timeout="6s")
+            (problem,) = region.status()["manifests"]["problems"]
+            assert problem["file"].endswith("filter.yaml")
+            assert (problem["line"], problem["path"]) == (line, path)
+            assert words in problem["message"]
+            assert region.status()["manifests"]["last_good"]
+            assert region.status()["manifests"]["version"] == good["version"]
+            assert all(not proxy["problem"] for proxy in region.status()["proxies"])
+
+            region.envoy(stack, "echo")
+            await eventually(lambda: call(region), what="a call to a proxy that came later")
+            await eventually(lambda: both_synced(region), what="synced")
+        (region.folder / "status.json").unlink()
+        async with region.control():
+            await eventually(lambda: both_synced(region), what="synced, from the copy")
+            manifests = region.status()["manifests"]
+            assert (manifests["version"], manifests["last_good"]) == (good["version"], True)
+            (region.manifests / "filter.yaml").unlink()
+            await eventually(lambda: not_told(region, "problems"), what="the end of the report")
+            assert not region.status()["manifests"]["last_good"]
+            assert region.status()["manifests"]["version"] != good["version"]
+            assert await call(region)
+
+
+async def told(region: Region, what: str) -> bool:
+    """Whether the control plane says something of the manifests."""
+    return (region.folder / "status.json").exists() and bool(region.status()["manifests"][what])
+
+
+async def not_told(region: Region, what: str) -> bool:
+    return not await told(region, what)
+
+
+async def state(region: Region, name: str, wanted: str) -> bool:
+    return states(region)[name] == wanted
+
+
 async def test_a_control_plane_that_starts_with_a_bad_file_uses_the_last_good_manifests(
     region: Region, stack: ExitStack
 ) -> None:
