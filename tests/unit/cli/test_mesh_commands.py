@@ -83,6 +83,52 @@ def test_bad_manifests_are_told_with_file_and_line(
     assert f"{bad}:4" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "value, line, message",
+    [
+        ("{name: extra, nmae: x}", 12, "spec.configPatches[0].patch.value.nmae"),
+        (
+            "{name: outbound|8080||session.causeway.svc.cluster.local}",
+            7,
+            "there is a CLUSTER outbound|8080||session",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["explain", "--from", "gateway", "--to", "session", "--region", "us-west-2"],
+        ["graph"],
+        ["config", "gateway", "--region", "us-west-2", "--manifests"],
+        ["lint"],
+    ],
+)
+def test_a_patch_that_cannot_be_applied_is_told_with_file_and_line(
+    paths: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    value: str,
+    line: int,
+    message: str,
+) -> None:
+    """Whether reading shows it or only some proxy's configuration."""
+    bad = tmp_path / "filter.yaml"
+    bad.write_text(
+        "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\n"
+        "metadata: {name: extra, namespace: causeway}\nspec:\n"
+        "  workloadSelector: {labels: {app: gateway}}\n  configPatches:\n"
+        "  - applyTo: CLUSTER\n    match:\n      context: SIDECAR_OUTBOUND\n    patch:\n"
+        f"      operation: ADD\n      value: {value}\n"
+    )
+    assert main(["mesh", *command, *paths, str(bad)]) == exits.FAILURE
+    captured = capsys.readouterr()
+    said = captured.out if command == ["lint"] else captured.err
+    assert f"{bad}:{line}" in said
+    assert message in said
+    assert "Traceback" not in said
+
+
 def test_without_a_platform_and_without_paths_there_is_nothing_to_explain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
