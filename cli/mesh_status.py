@@ -11,31 +11,48 @@ from cli.exits import CommandError
 from cli.lifecycle import layout
 from cli.mesh_world import platform_folders
 from cli.render import table
-from mesh.local import sync
+from mesh.local import report, sync
+from mesh.local.regions import Wish
 from mesh.local.sync import MeshSync
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print it; 0 when every proxy is synced and no manifest is wrong, 1 otherwise."""
+    """Print it; 0 when every proxy of the platform is synced and nothing is wrong, 1 otherwise, 3 when no
+    control plane runs."""
     regions = list(platform_folders())
-    mesh = sync.read(layout(), regions)
-    if not mesh.proxies and not mesh.problems:
+    found = report.read(layout())
+    stopped = {name for name, status in found.regions.items() if status.wish == Wish.STOP}
+    wanted = [name for name in regions if name not in stopped]
+    # What is stopped on purpose has nothing to be in step with.
+    processes = {process.name for process in found.processes if process.region not in stopped}
+    mesh = sync.read(layout(), wanted, processes or None)
+    if len(mesh.silent) == len(wanted):
         raise CommandError(
             "no control plane is running: start the platform with `causeway up`", exits.NOT_RUNNING
         )
-    synced = all(item.state == "synced" for item in mesh.proxies.values()) and not mesh.problems
     if options.json:
-        proxies = [{"proxy": name, **asdict(item)} for name, item in sorted(mesh.proxies.items())]
-        print(json.dumps({"synced": synced, "proxies": proxies, "problems": list(mesh.problems)}, indent=2))
+        print(json.dumps(_document(mesh), indent=2))
     else:
         print("\n".join(lines(mesh)))
-    return exits.OK if synced else exits.FAILURE
+    return exits.OK if mesh.synced else exits.FAILURE
+
+
+def _document(mesh: MeshSync) -> dict[str, object]:
+    return {
+        "synced": mesh.synced,
+        "proxies": [{"proxy": name, **asdict(item)} for name, item in sorted(mesh.proxies.items())],
+        "problems": list(mesh.problems),
+        "certificates": list(mesh.certificates),
+        "silent_control_planes": list(mesh.silent),
+    }
 
 
 def lines(mesh: MeshSync) -> list[str]:
-    """A row for each proxy, and what is wrong with the manifests."""
+    """A row for each proxy, and what is wrong with manifests, certificates and control planes."""
     rows = [["PROXY", "STATE", "CONTROL PLANE", "REASON"]]
     rows += [
         [name, item.state, item.control_plane, item.reason] for name, item in sorted(mesh.proxies.items())
     ]
-    return [*table(rows), *(f"✗ {problem}" for problem in mesh.problems)]
+    wrong = [f"the control plane of {region} does not run" for region in mesh.silent]
+    wrong += [*mesh.problems, *(f"certificate: {problem}" for problem in mesh.certificates)]
+    return [*table(rows), *(f"✗ {problem}" for problem in wrong)]

@@ -19,11 +19,14 @@ def load(paths: Sequence[str]) -> World:
     """
     from mesh.manifests.errors import ManifestErrors
     from mesh.simulate.load import read_regions, read_world
+    from mesh.translate import PatchError
 
     try:
         world = read_world([Path(path) for path in paths]) if paths else read_regions(platform_folders())
     except ManifestErrors as error:
         raise CommandError("\n".join(map(str, error.errors))) from error
+    except PatchError as error:
+        raise CommandError(str(error)) from error
     if not world.nodes:
         raise CommandError("these manifests have no proxy: no WorkloadEntry says that it has one")
     return world

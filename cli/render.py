@@ -124,9 +124,8 @@ def _detail(process: ProcessStatus, sync: Sync | None) -> str:
     if process.detail:
         return process.detail
     if sync is not None and process.ready:
-        where = (
-            "" if sync.control_plane == process.region or not process.region else f" by {sync.control_plane}"
-        )
+        elsewhere = process.region and sync.control_plane not in ("", process.region)
+        where = f" by {sync.control_plane}" if elsewhere else ""
         return f"{sync.state}{where}" + (f": {sync.reason}" if sync.reason else "")
     if process.ready and process.restarts and process.last_exit:
         return f"last end: {process.last_exit}"

@@ -148,7 +148,7 @@ class ControlPlane(Generic[M, I]):
     async def _reload(self, watcher: Watcher) -> None:
         self.manifests.read = time.time()
         try:
-            manifests = await self._take_over(self._config.sources)
+            await self._take_over(self._config.sources, watcher)
         except BadManifests as error:
             self._report(error)
             if self._manifests is None:
@@ -156,21 +156,23 @@ class ControlPlane(Generic[M, I]):
             return
         self.manifests.problems = ()
         self.manifests.last_good = False
-        watcher.also(self._pipeline.files(manifests))
         self._news.set()
 
-    async def _take_over(self, sources: Sequence[Path]) -> M:
-        """Read the manifests and make everybody's configuration from them.
+    async def _take_over(self, sources: Sequence[Path], watcher: Watcher | None = None) -> None:
+        """Read the manifests, have all their files watched, and make everybody's configuration from them.
 
         Raises:
             BadManifests: they cannot be used; nothing changes.
         """
         # In a thread: reading much of it anew takes long, and acknowledgements must not wait for it.
         manifests, version, index, took = await asyncio.to_thread(self._prepared, sources)
+        if watcher is not None:
+            # Also those of manifests that are refused below: they are to be noticed when they are mended.
+            watcher.also(self._pipeline.files(manifests))
         if index is not None:
             prepared = time.perf_counter()
-            self._index = index
             await self.views.update(index, self.servicer.forget)
+            self._index = index
             self.manifests.took = {**took, "proxies": time.perf_counter() - prepared}
             # What is news goes out before anything else is done.
             await asyncio.sleep(0)
@@ -179,7 +181,6 @@ class ControlPlane(Generic[M, I]):
             await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
             log.info("manifests taken over", extra={"version": version, "took": took})
         self._manifests = manifests
-        return manifests
 
     def _prepared(self, sources: Sequence[Path]) -> tuple[M, str, I | None, dict[str, float]]:
         """The manifests, their version, the index of them unless it is in use, and what both took."""

@@ -26,17 +26,27 @@ class Problem:
     """The field; empty for the whole document."""
     message: str
 
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place} {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
 
 class BadManifests(Exception):
     """The manifests cannot be used; what was used before stays."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(f"{len(problems)} problems, the first: {problems[0]}" if problems else "no problem")
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0]}{more}" if problems else "no problem")
         self.problems = tuple(problems)
 
 
 def _nothing() -> None:
     pass
+
+
+def _nobody(index: object, former: object) -> Iterable[Proxy]:
+    del index, former
+    return ()
 
 
 def _named(view: ProxyView) -> Iterable[str]:
@@ -60,7 +70,10 @@ class Pipeline(Generic[M, I]):
     resolve: Callable[[I, Proxy], ProxyView]
     """What one proxy is to do."""
     translate: Callable[[ProxyView], Resources]
-    """The same as xDS."""
+    """The same as xDS. Raises BadManifests when that cannot be made because of what a manifest says."""
+    trials: Callable[[I, I | None], Iterable[Proxy]] = _nobody
+    """The proxies whose translation may raise BadManifests and did not with the index before (the second
+    argument): they are tried before anybody is sent anything made of the new one."""
     credentials: Callable[[ProxyView], Iterable[str]] = _named
     """The secrets that a gateway asks for, beside its own identity."""
     sweep: Callable[[], None] = _nothing

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from mesh.control.identities import Identities, Key
-from mesh.control.pipeline import Pipeline
+from mesh.control.pipeline import BadManifests, Pipeline, Problem
 from mesh.ir.view import Proxy, ProxyKind, ProxyView
 from mesh.xds.cache import SnapshotCache, Watch
 from mesh.xds.nodes import NotReady, authorise
@@ -41,6 +41,8 @@ class Views(Generic[M, I]):
         self._packer = Packer()
         self._made: dict[Key, tuple[Proxy, ProxyView, Resources]] = {}
         self._watched: dict[Key, int] = {}
+        self._tried: dict[Key, tuple[ProxyView, Resources]] = {}
+        """What was made of the index that is being taken over, for those who are not yet sent it."""
         self.problems: dict[Key, str] = {}
         self.published = 0
         """How many snapshots went out that differed from the one before."""
@@ -90,7 +92,12 @@ class Views(Generic[M, I]):
         """Take over a new index: what every connected proxy is sent is made anew.
 
         `gone` is told of proxies that are no more, or have another identity than the one they proved.
+
+        Raises:
+            BadManifests: some proxy's configuration cannot be made because of what a manifest says. Nothing
+                has changed for anybody then.
         """
+        self._tried = await self._trials(index)
         before, self._index = self._proxies, index
         self._proxies = {(p.namespace, p.name): p for p in self._pipeline.proxies(index)}
         for name, proxy in before.items():
@@ -100,12 +107,42 @@ class Views(Generic[M, I]):
             if now is None or now.spiffe_id != proxy.spiffe_id or now.kind is not proxy.kind:
                 self._drop(proxy, gone)
         await self._each(self._refresh)
+        self._tried = {}
         self._packer.sweep()
         self._pipeline.sweep()
 
     async def renew_secrets(self) -> None:
         """Send every connected proxy the secrets it should have by now."""
         await self._each(self._renew)
+
+    async def _trials(self, index: I) -> dict[Key, tuple[ProxyView, Resources]]:
+        """What was made for connected proxies. Connected or not, all are tried for whom it may fail: else one
+        that comes later would get nothing, with manifests that were kept as good."""
+        made: dict[Key, tuple[ProxyView, Resources]] = {}
+        problems: dict[Problem, None] = {}
+        turn = time.monotonic()
+        for proxy in self._pipeline.trials(index, self._index):
+            key = proxy_key(proxy)
+            try:
+                view = self._pipeline.resolve(index, proxy)
+                known = self._made.get(key)
+                made_before = known is not None and known[1] == view
+                resources = known[2] if known and made_before else self._pipeline.translate(view)
+            except BadManifests as error:
+                problems |= dict.fromkeys(error.problems)
+            except Exception as error:
+                # Told when it is made in earnest: it is no reason to keep the rest from the others.
+                log.debug("a trial failed", extra={"proxy": f"{key[1]}/{key[2]}", "reason": str(error)})
+            else:
+                if key in self._watched:
+                    made[key] = view, resources
+            if time.monotonic() - turn > SLICE:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        if problems:
+            self._pipeline.sweep()
+            raise BadManifests(list(problems))
+        return made
 
     async def _each(self, work: Callable[[Proxy], None]) -> None:
         turn = time.monotonic()
@@ -144,10 +181,11 @@ class Views(Generic[M, I]):
         if self._index is None:
             raise NotReady("there is no configuration yet")
         key = proxy_key(proxy)
-        view = self._pipeline.resolve(self._index, proxy)
+        tried = self._tried.pop(key, None)
+        view = self._pipeline.resolve(self._index, proxy) if tried is None else tried[0]
         known = self._made.get(key)
         if known is None or known[1] != view:
-            known = (proxy, view, self._pipeline.translate(view))
+            known = (proxy, view, self._pipeline.translate(view) if tried is None else tried[1])
         # An equal view may come from other lines of the manifests; what was made of it is the same.
         self._made[key] = (proxy, view, known[2])
         return self._with_secrets(proxy)

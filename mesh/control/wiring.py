@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mesh.control.pipeline import BadManifests, Pipeline, Problem
-from mesh.ir.view import ProxyView
+from mesh.ir.view import Proxy, ProxyView
+from mesh.manifests.envoy_filter import EnvoyFilter
 from mesh.manifests.errors import ManifestErrors
 from mesh.manifests.manifests import Manifests
 from mesh.manifests.read import read
 from mesh.resolve import Index, index, proxies, resolve
-from mesh.translate import Reuse, credentials, translate
+from mesh.translate import PatchError, Reuse, credentials, translate
 from mesh.xds.resources import Resources
 
 
@@ -21,7 +22,12 @@ def pipeline() -> Pipeline[Manifests, Index]:
     reuse = Reuse()
 
     def translated(view: ProxyView) -> Resources:
-        return translate(view, reuse)
+        try:
+            return translate(view, reuse)
+        except PatchError as error:
+            place = error.origin
+            problem = Problem(file=place.file, line=place.line, path=place.path, message=error.message)
+            raise BadManifests([problem]) from error
 
     return Pipeline(
         read=_read,
@@ -31,6 +37,7 @@ def pipeline() -> Pipeline[Manifests, Index]:
         proxies=proxies,
         resolve=resolve,
         translate=translated,
+        trials=_patched,
         credentials=credentials,
         sweep=reuse.sweep,
     )
@@ -43,6 +50,19 @@ def _read(sources: Sequence[Path], former: Manifests | None) -> Manifests:
         raise BadManifests(
             [Problem(file=e.file, line=e.line, path=e.path, message=e.message) for e in error.errors]
         ) from error
+
+
+def _patched(now: Index, former: Index | None) -> Iterator[Proxy]:
+    """Whom EnvoyFilters patch: nothing else in manifests that were read can fail a translation.
+
+    While only workloads differ from the index before, whatever a patch meets on another proxy is as it was.
+    """
+    if not now.manifests.of(EnvoyFilter):
+        return
+    known = former.proxies if former is not None and former.config is now.config else {}
+    for key, proxy in now.proxies.items():
+        if known.get(key) is not proxy and now.config.patches.of(proxy):
+            yield proxy
 
 
 def _files(manifests: Manifests) -> Iterable[str]:

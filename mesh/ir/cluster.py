@@ -184,6 +184,8 @@ class Cluster:
     """`outbound|8080|v1|session.causeway.svc.cluster.local`, `inbound|9443||`, as Istio names them."""
     service: str
     """Host of the service; empty for the application behind a sidecar."""
+    reached_as: tuple[str, ...] = ()
+    """Of an application: hosts of the services by which callers reach it. EnvoyFilters name it by them."""
     discovery: Discovery
     groups: tuple[HostGroup, ...] = ()
     """Priorities ascending, localities in order within one. A cluster may have no hosts: calls get 503."""

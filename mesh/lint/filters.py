@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from mesh.ir.origin import Origin
 from mesh.lint.finding import Problem, Rule, Severity
 from mesh.lint.view import Mesh
 from mesh.manifests.envoy_filter import ApplyTo, EnvoyConfigObjectPatch, EnvoyFilter, PatchOperation
 from mesh.manifests.manifests import Manifest
-from mesh.manifests.message import position_of
+from mesh.manifests.message import Position, position_of
 
 _ANALYSIS = "https://istio.io/latest/docs/reference/config/analysis/"
 _RELATIVE = (PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER, PatchOperation.REPLACE)
@@ -106,15 +107,35 @@ def untyped(mesh: Mesh) -> Iterator[Problem]:
         value = patch.patch.value
         at = position_of(patch.patch, "value")
         typed = value.get("typed_config", value.get("typedConfig"))
-        if patch.apply_to in (ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER):
-            if isinstance(typed, Mapping) and "@type" not in typed:
-                yield Problem(manifest, at, "typed_config has no @type")
-            elif "config" in value:
-                yield Problem(manifest, at, "config is not read any more: it is typed_config, with an @type")
+        # The reader refuses one that says something without its type.
+        if patch.apply_to in (ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER) and typed == {}:
+            yield Problem(manifest, at, "typed_config has no @type")
         for config in _configs(value):
             kind = config.get("@type")
             if isinstance(kind, str) and kind.startswith(_REMOVED):
                 yield Problem(manifest, at, f"{kind.rpartition('/')[2]} is of the API's second version")
+
+
+def not_applicable(mesh: Mesh) -> Iterator[Problem]:
+    """Whether a patch can be applied shows where it meets a proxy's configuration."""
+    for failure in mesh.patched.failures:
+        yield _at(mesh, failure.origin, failure.message)
+
+
+def changes_nothing(mesh: Mesh) -> Iterator[Problem]:
+    """A match with a typing error matches nothing."""
+    for patch in mesh.patched.idle:
+        what = f"{patch.operation.value} of a {patch.target.value}"
+        yield _at(mesh, patch.origin, f"{what} changes nothing on any proxy that it is for")
+
+
+def _at(mesh: Mesh, origin: Origin, message: str) -> Problem:
+    manifest = next(
+        one
+        for one in mesh.manifests.of(EnvoyFilter)
+        if (one.namespace, one.name) == (origin.namespace, origin.name)
+    )
+    return Problem(manifest, Position(origin.file, origin.line, origin.path), message)
 
 
 def _configs(value: object) -> Iterator[Mapping[str, object]]:
@@ -175,5 +196,27 @@ RULES = (
         fix='"@type": type.googleapis.com/envoy.extensions.….v3.…',
         source="https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unknown-fields",
         check=untyped,
+    ),
+    Rule(
+        id="envoy-filter-not-applicable",
+        severity=Severity.ERROR,
+        finds="A patch that cannot be applied to some proxy that it is for, since it adds what is there "
+        "already or merges one type into another. Only proxies that are declared are tried.",
+        why="Istio drops the patch, or the whole object, without a word. The control plane here refuses all "
+        "manifests together and keeps the last good ones.",
+        fix="As the message says; or a workloadSelector and a match that leave that proxy out.",
+        source="https://istio.io/latest/docs/reference/config/networking/envoy-filter/",
+        check=not_applicable,
+    ),
+    Rule(
+        id="envoy-filter-changes-nothing",
+        severity=Severity.WARNING,
+        finds="A patch that changes nothing on any proxy that it is for. Only proxies that are declared are "
+        "tried.",
+        why="Its match names what is not there: a typing error, or something that has another name by now. "
+        "Nothing says so.",
+        fix="The name as `causeway mesh config` prints it, or no patch.",
+        source="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/",
+        check=changes_nothing,
     ),
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mesh.lint.methods import Method
+from mesh.lint.patched import Patched, patched
 from mesh.manifests.destination_rule import (
     ClientTLSSettings,
     ConnectionPoolSettings,
@@ -104,6 +105,11 @@ class Mesh:
         """Those that principals may begin with."""
         mesh = self.manifests.mesh_config
         return frozenset({mesh.trust_domain or TRUST_DOMAIN, TRUST_DOMAIN, *mesh.trust_domain_aliases})
+
+    @functools.cached_property
+    def patched(self) -> Patched:
+        """What becomes of EnvoyFilters' patches on the proxies that are declared."""
+        return patched(self.manifests)
 
     @functools.cached_property
     def services(self) -> tuple[Service, ...]:

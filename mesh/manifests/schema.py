@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from mesh.manifests import values
 from mesh.manifests.findings import Findings
 from mesh.manifests.message import Bounds, Message, NumberOrText, Place, Position, shown, yaml_name
-from mesh.manifests.nodes import Items, Map, Node, Scalar
+from mesh.manifests.nodes import Entry, Items, Map, Node, Scalar
 from mesh.manifests.plain import PlainKind, plain_kind
 from mesh.manifests.values import MISSING, Missing
 
@@ -141,7 +141,10 @@ def read_message(message: type[M], node: Node, at: Position, findings: Findings)
             findings.refuse(position, "is empty: leave it out, or write a value")
             continue
         found[field.name] = value
-        _note_places(field.name, entry.file, entry.line, entry.value, at, places)
+        if field.convert is _struct:
+            _note_every_place(field.name, entry, at, places)
+        else:
+            _note_places(field.name, entry.file, entry.line, entry.value, at, places)
     result = message(at=at, places=places, **found)
     for one_of in message.one_ofs:
         _check_one_of(result, [name for name in found if name in one_of.fields], one_of.fields, findings)
@@ -160,6 +163,21 @@ def _note_places(
     elif isinstance(value, Map):
         for key, entry in value.entries.items():
             places[f"{name}.{key}"] = entry.line if entry.file == at.file else (entry.file, entry.line)
+
+
+def _note_every_place(name: str, entry: Entry, at: Position, places: dict[str, Place]) -> None:
+    """Of JSON, which has no messages that would know their own places."""
+
+    def note(name: str, file: str, line: int, value: Node) -> None:
+        places[name] = line if file == at.file else (file, line)
+        if isinstance(value, Items):
+            for index, item in enumerate(value.items):
+                note(f"{name}[{index}]", item.file, item.line, item)
+        elif isinstance(value, Map):
+            for key, inner in value.entries.items():
+                note(f"{name}.{shown(key)}", inner.file, inner.line, inner.value)
+
+    note(name, entry.file, entry.line, entry.value)
 
 
 def _check_one_of(message: Message, present: list[str], names: tuple[str, ...], findings: Findings) -> None:

@@ -62,6 +62,8 @@ class _Port:
     application: tuple[str, int]
     """The address is empty for the workload's own."""
     pool: Said[ConnectionPoolSettings] | None
+    hosts: tuple[str, ...]
+    """Of the services that lead to it."""
     origin: Origin
 
 
@@ -112,23 +114,28 @@ def inbound(
 def _ports(
     config: Config, client: Client, sidecar: Manifest[Sidecar] | None, targets: tuple[Target, ...]
 ) -> Iterator[_Port]:
-    by_port: dict[int, Target] = {}
+    by_port: dict[int, list[Target]] = {}
     for target in targets:
-        by_port.setdefault(target.port, target)
+        by_port.setdefault(target.port, []).append(target)
     if sidecar is None or not sidecar.spec.ingress:
-        for number, target in sorted(by_port.items()):
-            pool = _pool(config, client, sidecar, None, target)
+        for number, leading in sorted(by_port.items()):
+            first = leading[0]
+            pool = _pool(config, client, sidecar, None, first)
             application = _LOOPBACK, number
-            yield _Port("", number, target.protocol, application, pool, target.service.origin)
+            hosts = tuple(dict.fromkeys(one.service.host for one in leading))
+            yield _Port("", number, first.protocol, application, pool, hosts, first.service.origin)
         return
     for listener in sorted(sidecar.spec.ingress, key=_number):
         number = _number(listener)
+        # A listener that is written out is the oldest service's alone.
+        oldest = next(iter(by_port.get(number, ())), None)
         yield _Port(
             bind=listener.bind or "",
             number=number,
             protocol=protocol_of((listener.port.protocol if listener.port else None) or ""),
             application=_application(listener),
-            pool=_pool(config, client, sidecar, listener, by_port.get(number)),
+            pool=_pool(config, client, sidecar, listener, oldest),
+            hosts=(oldest.service.host,) if oldest is not None else (),
             origin=config.origin(sidecar, listener),
         )
 
@@ -176,6 +183,7 @@ def _cluster(config: Config, port: _Port) -> Cluster:
     return Cluster(
         name=inbound_cluster_name(port.number),
         service="",
+        reached_as=port.hosts,
         discovery=Discovery.STATIC,
         groups=(HostGroup(locality=Locality(), priority=0, weight=None, hosts=(host,)),),
         http2=port.protocol.is_http2,

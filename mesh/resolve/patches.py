@@ -1,6 +1,7 @@
 """Changes that EnvoyFilters ask for, in the order in which they are made.
 
-https://istio.io/latest/docs/reference/config/networking/envoy-filter/, pilot/pkg/model/envoyfilter.go.
+https://istio.io/latest/docs/reference/config/networking/envoy-filter/, pilot/pkg/model/envoyfilter.go and
+`EnvoyFilters` in pilot/pkg/model/push_context.go.
 """
 
 from __future__ import annotations
@@ -28,29 +29,40 @@ class Patches:
 
     def __init__(self, manifests: Sequence[Manifest[EnvoyFilter]], root_namespace: str) -> None:
         self._root = root_namespace
-        ordered = sorted(
-            manifests, key=lambda one: (one.spec.priority or 0, one.created, one.name, one.namespace)
-        )
+        ordered = sorted(manifests, key=self._rank)
         self._patches = words.Selections(
             (
                 one.namespace,
                 words.pairs(one.spec.workload_selector),
-                [(entry, _patch(entry, one)) for entry in one.spec.config_patches],
+                (place, [(entry, _patch(entry, one)) for entry in one.spec.config_patches]),
             )
-            for one in ordered
+            for place, one in enumerate(ordered)
         )
 
+    def _rank(self, one: Manifest[EnvoyFilter]) -> tuple[object, ...]:
+        """The root namespace comes first only among those of one priority."""
+        return one.spec.priority or 0, one.namespace != self._root, one.created, f"{one.name}.{one.namespace}"
+
     def of(self, proxy: Proxy) -> tuple[Patch, ...]:
-        """The patches of a proxy: the root namespace's, then its own's; in each by priority, age and name."""
+        """The patches of a proxy: the root namespace's and its own's together, by priority; then the root
+        namespace's first, then by age and name."""
         if proxy.kind is ProxyKind.PROXYLESS:
             return ()
+        found = [
+            one
+            for namespace in dict.fromkeys((self._root, proxy.namespace))
+            for one in self._patches.applying(namespace, proxy.labels)
+        ]
         return tuple(
             patch
-            for namespace in dict.fromkeys((self._root, proxy.namespace))
-            for entries in self._patches.applying(namespace, proxy.labels)
+            for _, entries in sorted(found, key=_place)
             for entry, patch in entries
             if _concerns(entry, proxy)
         )
+
+
+def _place(one: tuple[int, object]) -> int:
+    return one[0]
 
 
 def _concerns(entry: api.EnvoyConfigObjectPatch, proxy: Proxy) -> bool:

@@ -15,7 +15,7 @@ from mesh.translate import translate
 
 
 def world_of(manifests: Manifests, serves: Callable[[Proxy], bool] = lambda proxy: True) -> World:
-    """The proxies that `serves` picks, with what these manifests make of them."""
+    """The proxies that `serves` picks, with what these manifests make of them. Raises PatchError."""
     known = index(manifests)
     return World.of(
         Node(proxy, translate(resolve(known, proxy))) for proxy in proxies(manifests) if serves(proxy)
@@ -23,14 +23,15 @@ def world_of(manifests: Manifests, serves: Callable[[Proxy], bool] = lambda prox
 
 
 def read_world(sources: Sequence[Path | Text]) -> World:
-    """A mesh whose control planes all read the same. Raises ManifestErrors."""
+    """A mesh whose control planes all read the same. Raises ManifestErrors and PatchError."""
     return world_of(read(sources))
 
 
 def read_regions(sources: Mapping[str, Sequence[Path | Text]]) -> World:
     """A mesh in which each region's control plane reads its own; the proxies of a region are given by theirs.
 
-    A proxy that stands in none of them (the front) is given by the first. Raises ManifestErrors.
+    A proxy that stands in none of them (the front) is given by the first. Raises ManifestErrors and
+    PatchError.
     """
     nodes: list[Node] = []
     first = next(iter(sources), "")

@@ -13,7 +13,7 @@ import re
 
 from mesh.simulate.logic import Truth, every, flip, some
 from mesh.simulate.messages import Proto, struct_value, which
-from mesh.simulate.request import UNKNOWN, Facts, Unknown
+from mesh.simulate.request import Facts, Unknown
 
 DENOMINATORS = {0: 100, 1: 10_000, 2: 1_000_000}
 """https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/v3/percent.proto"""
@@ -212,11 +212,6 @@ def runtime_share(fraction: Proto) -> float:
 def falls(chance: float, random: float | None) -> bool:
     """Whether something of that probability happens: by the number that was drawn, else what is likelier."""
     return chance >= 0.5 if random is None else random < chance
-
-
-def is_unknown(found: object) -> bool:
-    """Whether it is the mark for what is not known."""
-    return found is UNKNOWN
 
 
 def headers(matchers: Proto, facts: Facts) -> Truth:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesh.ir.view import ProxyKind
-from mesh.simulate.filters import Assumptions
 from mesh.simulate.forwarding import deliver
 from mesh.simulate.hop import INBOUND, Onward, Passage, Settings
 from mesh.simulate.request import Connection, Offer, Request, grpc_call
@@ -36,10 +35,6 @@ class Traffic:
         self._world = world
         self._settings = settings or Settings()
         self._depth = depth
-
-    def assuming(self, assumptions: Assumptions) -> Traffic:
-        """The same mesh with other assumptions."""
-        return Traffic(self._world, replace(self._settings, assumptions=assumptions), self._depth)
 
     def call(self, client: str, request: Request, port: int, region: str = "") -> Walk:
         """An application calls through its own sidecar, as its proxy's own address and that port are dialled.

@@ -64,7 +64,7 @@ def translate_endpoints(view: ProxyView, reuse: Reuse | None = None) -> Mapping[
     return known.of(_ALL_ENDPOINTS, view.clusters, partial(_all_endpoints, view.clusters, known))
 
 
-def unused_patches(view: ProxyView) -> tuple[Patch, ...]:
+def unused_patches(view: ProxyView, reuse: Reuse | None = None) -> tuple[Patch, ...]:
     """The patches that change nothing on this proxy. One that changes nothing on any is a mistake.
 
     Raises:
@@ -72,7 +72,8 @@ def unused_patches(view: ProxyView) -> tuple[Patch, ...]:
     """
     if not view.patches or view.proxy.kind is ProxyKind.PROXYLESS:
         return view.patches
-    return _patched(view, Reuse())[1].unused()
+    # Only what is not patched is used again: what is leaves notes when it is made, and only then.
+    return _patched(view, reuse if reuse is not None else Reuse(), patched=Reuse())[1].unused()
 
 
 def _clusters(view: ProxyView, known: Reuse) -> Mapping[str, Proto]:
@@ -157,11 +158,13 @@ def _inside(listener: Listener) -> list[str]:
     return [chain.content.route_table for chain in listener.chains if isinstance(chain.content, HttpChain)]
 
 
-def _patched(view: ProxyView, known: Reuse) -> tuple[dict[str, Mapping[str, Proto]], Patching]:
-    patching = Patching(view.proxy.kind, view.patches, known)
+def _patched(
+    view: ProxyView, known: Reuse, patched: Reuse | None = None
+) -> tuple[dict[str, Mapping[str, Proto]], Patching]:
+    patching = Patching(view.proxy.kind, view.patches, patched if patched is not None else known)
     patching.check()
-    services = {cluster.name: cluster.service for cluster in view.clusters}
-    clusters = patching.clusters(_clusters(view, known), services)
+    hosts = {one.name: (one.service,) if one.service else one.reached_as for one in view.clusters}
+    clusters = patching.clusters(_clusters(view, known), hosts)
     tables = patching.tables(_tables(view, known))
     listeners = {listener.name: _listener(listener, view, tables, known) for listener in view.listeners}
     sides = {listener.name: listener.direction for listener in view.listeners}

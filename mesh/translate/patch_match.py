@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mesh.ir.listener import Direction
 from mesh.ir.patch import PatchMatch
 from mesh.ir.view import ProxyKind
@@ -30,14 +32,15 @@ def side_of(name: str, kind: ProxyKind) -> Direction:
     return Direction.INBOUND if name.startswith(_INBOUND) else Direction.OUTBOUND
 
 
-def cluster(match: PatchMatch, made: Proto, service: str) -> bool:
-    """`service` is the host that the cluster serves, if its name does not say it."""
+def cluster(match: PatchMatch, made: Proto, hosts: Sequence[str]) -> bool:
+    """`hosts` are those of the services that the cluster stands for, which its name may not say: an inbound
+    one's are the services that lead to the workload."""
     if match.cluster_name:
         return bool(match.cluster_name == made.name)
     _, subset, host, port = split(made.name)
     return (
         match.cluster_subset in ("", subset)
-        and match.cluster_service in ("", host, service)
+        and match.cluster_service in ("", host, *hosts)
         and match.cluster_port in (None, port)
     )
 

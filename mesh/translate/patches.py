@@ -25,15 +25,7 @@ from mesh.translate.patch_lists import refuse
 from mesh.translate.patch_routes import patch_table
 from mesh.translate.patch_values import merge_with_socket, parse
 from mesh.translate.reuse import Reuse
-from mesh.xds.protos import (
-    cluster_pb2,
-    extension_pb2,
-    http_connection_manager_pb2,
-    listener_components_pb2,
-    listener_pb2,
-    route_components_pb2,
-    route_pb2,
-)
+from mesh.xds.protos import PATCHED, cluster_pb2, extension_pb2, listener_pb2
 from mesh.xds.resources import CLUSTER, EXTENSION, LISTENER, ROUTES, Path
 
 _IN_LISTS = (
@@ -45,19 +37,18 @@ _IN_LISTS = (
     Operation.INSERT_FIRST,
 )
 _WHOLE = (Operation.ADD, Operation.REMOVE, Operation.MERGE)
-KINDS: Mapping[Target, tuple[type[Message], tuple[Operation, ...]]] = {
-    Target.LISTENER: (listener_pb2.Listener, _WHOLE),
-    Target.FILTER_CHAIN: (listener_components_pb2.FilterChain, _WHOLE),
-    Target.NETWORK_FILTER: (listener_components_pb2.Filter, (*_IN_LISTS, Operation.REPLACE)),
-    Target.HTTP_FILTER: (http_connection_manager_pb2.HttpFilter, (*_IN_LISTS, Operation.REPLACE)),
-    Target.ROUTE_CONFIGURATION: (route_pb2.RouteConfiguration, (Operation.MERGE,)),
-    Target.VIRTUAL_HOST: (route_components_pb2.VirtualHost, (*_WHOLE, Operation.REPLACE)),
-    Target.HTTP_ROUTE: (route_components_pb2.Route, _IN_LISTS),
-    Target.CLUSTER: (cluster_pb2.Cluster, _WHOLE),
-    Target.EXTENSION_CONFIG: (extension_pb2.TypedExtensionConfig, (Operation.ADD,)),
+OPERATIONS: Mapping[Target, tuple[Operation, ...]] = {
+    Target.LISTENER: _WHOLE,
+    Target.FILTER_CHAIN: _WHOLE,
+    Target.NETWORK_FILTER: (*_IN_LISTS, Operation.REPLACE),
+    Target.HTTP_FILTER: (*_IN_LISTS, Operation.REPLACE),
+    Target.ROUTE_CONFIGURATION: (Operation.MERGE,),
+    Target.VIRTUAL_HOST: (*_WHOLE, Operation.REPLACE),
+    Target.HTTP_ROUTE: _IN_LISTS,
+    Target.CLUSTER: _WHOLE,
+    Target.EXTENSION_CONFIG: (Operation.ADD,),
 }
-"""What a patch of each kind of object holds, and which operations Istio has for it."""
-
+"""Which operations Istio has for each kind of object."""
 
 _VALUE = "the value of a patch"
 _POINTING = frozenset(
@@ -106,10 +97,9 @@ class Patching:
         """Raises PatchError for the first patch that could be applied to no proxy, whether or not this one
         has what it matches."""
         for patch in self.patches:
-            kind, allowed = KINDS[patch.target]
-            refuse(patch, *allowed)
+            refuse(patch, *OPERATIONS[patch.target])
             if patch.operation is not Operation.REMOVE:
-                self._parsed(patch, kind)
+                self._parsed(patch, PATCHED[patch.target.value])
 
     def unused(self) -> tuple[Patch, ...]:
         """Those that changed nothing."""
@@ -119,8 +109,8 @@ class Patching:
         """Whether some patch may leave route tables or endpoints behind that nothing asks for any more."""
         return any(_may_orphan(patch) for patch in self.patches)
 
-    def clusters(self, made: Mapping[str, Proto], services: Mapping[str, str]) -> dict[str, Proto]:
-        """The clusters after the patches. `services` are the hosts that they serve."""
+    def clusters(self, made: Mapping[str, Proto], hosts: Mapping[str, Sequence[str]]) -> dict[str, Proto]:
+        """The clusters after the patches. `hosts` are those of the services that they stand for."""
         patches = self.of(Target.CLUSTER)
         found: dict[str, Proto] = {}
         for name, cluster in made.items():
@@ -130,7 +120,7 @@ class Patching:
                 for patch in patches
                 if patch.operation is not Operation.ADD
                 and patch_match.concerns(patch.match, side)
-                and patch_match.cluster(patch.match, cluster, services.get(name, ""))
+                and patch_match.cluster(patch.match, cluster, hosts.get(name, ()))
             )
             if not self._removed(ours, Target.CLUSTER):
                 found[name] = self._made(CLUSTER, cluster, ours, self._cluster)

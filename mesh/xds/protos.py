@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.admin.v3 import config_dump_pb2
@@ -90,11 +91,13 @@ from envoy.type.metadata.v3 import metadata_pb2
 from envoy.type.tracing.v3 import custom_tag_pb2
 from envoy.type.v3 import http_status_pb2, percent_pb2, range_pb2, token_bucket_pb2
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
 from udpa.type.v1 import typed_struct_pb2 as udpa_typed_struct_pb2
 from xds.core.v3 import authority_pb2
 from xds.type.v3 import typed_struct_pb2
 
 __all__ = [
+    "PATCHED",
     "message_class",
     "accesslog_pb2",
     "address_pb2",
@@ -193,6 +196,20 @@ __all__ = [
     "value_pb2",
     "wrr_locality_pb2",
 ]
+
+
+PATCHED: Mapping[str, type[Message]] = {
+    "LISTENER": listener_pb2.Listener,
+    "FILTER_CHAIN": listener_components_pb2.FilterChain,
+    "NETWORK_FILTER": listener_components_pb2.Filter,
+    "HTTP_FILTER": http_connection_manager_pb2.HttpFilter,
+    "ROUTE_CONFIGURATION": route_pb2.RouteConfiguration,
+    "VIRTUAL_HOST": route_components_pb2.VirtualHost,
+    "HTTP_ROUTE": route_components_pb2.Route,
+    "CLUSTER": cluster_pb2.Cluster,
+    "EXTENSION_CONFIG": extension_pb2.TypedExtensionConfig,
+}
+"""What the value of an EnvoyFilter's patch is, by its applyTo."""
 
 
 def message_class(type_url: str) -> Any | None:

@@ -55,6 +55,10 @@ class FakeSteps:
 
     fail_translation: set[str] = field(default_factory=set)
     """Names of proxies that cannot be translated."""
+    to_blame: dict[str, Problem] = field(default_factory=dict)
+    """By the name of a proxy, what in the manifests keeps it from being translated."""
+    tried: set[str] = field(default_factory=set)
+    """Names of proxies that are tried before anything is taken over."""
     translated: list[str] = field(default_factory=list)
 
     def pipeline(self) -> Pipeline[FakeManifests, FakeIndex]:
@@ -67,6 +71,7 @@ class FakeSteps:
             proxies=lambda index: index.proxies.values(),
             resolve=self.resolve,
             translate=self.translate,
+            trials=lambda index, _: [proxy for proxy in index.proxies.values() if proxy.name in self.tried],
         )
 
     def read(self, sources: Sequence[Path], former: FakeManifests | None) -> FakeManifests:
@@ -117,6 +122,8 @@ class FakeSteps:
         self.translated.append(view.proxy.name)
         if view.proxy.name in self.fail_translation:
             raise ValueError("cannot translate")
+        if view.proxy.name in self.to_blame:
+            raise BadManifests([self.to_blame[view.proxy.name]])
         by_type: dict[str, Any] = {type_url: {} for type_url, _, _ in _TYPES.values()}
         for short, items in view.patches[0].value.items():
             type_url, kind, key = _TYPES[short]

@@ -18,6 +18,7 @@ from mesh.pki.regional import RegionalAuthority
 from mesh.pki.root import RootAuthority
 from mesh.pki.svid import Identity
 from mesh.xds.nodes import node_id
+from mesh.xds.server import Limits
 from services.common.config import Address
 
 REGION = "us-west-2"
@@ -42,7 +43,11 @@ class Mesh:
         for name in "ab":
             self.resources(name)
 
-    def control(self, leaf_life: timedelta = timedelta(hours=1)) -> Control:
+    def control(
+        self,
+        leaf_life: timedelta = timedelta(hours=1),
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> Control:
         """A control plane; always at the same address."""
         config = MeshConfig(
             listen=Address("127.0.0.1", self.port),
@@ -53,7 +58,7 @@ class Mesh:
             leaf_life=leaf_life,
             drain=timedelta(seconds=0.5),
         )
-        return ControlPlane(config, self.steps.pipeline())
+        return ControlPlane(config, self.steps.pipeline(), limits=limits)
 
     def status(self) -> Any:
         """What the status file says."""

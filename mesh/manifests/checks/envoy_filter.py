@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesh.manifests.checks.envoy_value import check_value
 from mesh.manifests.checks.names import check_selector
 from mesh.manifests.envoy_filter import (
     ApplyTo,
@@ -12,6 +13,7 @@ from mesh.manifests.envoy_filter import (
     PatchOperation,
 )
 from mesh.manifests.findings import Findings
+from mesh.xds.protos import PATCHED
 
 _WITH_GATEWAYS = (PatchContext.ANY, PatchContext.GATEWAY)
 CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
@@ -48,6 +50,8 @@ def _check_patch(patch: EnvoyConfigObjectPatch, findings: Findings) -> None:
         findings.field(patch.patch, "value", f"is missing: {patch.patch.operation.value} needs it")
     elif patch.patch.operation is PatchOperation.REMOVE and patch.patch.value:
         findings.field(patch.patch, "value", "means nothing with REMOVE")
+    elif patch.patch.value and patch.apply_to is not None:
+        check_value(patch.patch, PATCHED[patch.apply_to.value], findings)
     if patch.match is not None and patch.apply_to is not None:
         _check_match(patch.match, patch.apply_to, findings)
 

@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support import xds_json
 from support.ads_envoy import eventually
-from support.mesh_control import Control, Mesh
+from support.mesh_control import REGION, Control, Mesh
 
 from mesh.ir.view import ProxyKind
 from mesh.pki import bootstrap
@@ -23,6 +23,7 @@ from mesh.pki.root import RootAuthority
 from mesh.pki.svid import Identity
 from mesh.xds.protos import ads_pb2_grpc, base_pb2, discovery_pb2
 from mesh.xds.resources import CLUSTER, SECRET
+from mesh.xds.server import Limits
 
 
 @pytest.fixture
@@ -209,3 +210,33 @@ async def test_the_control_plane_itself_changes_over_to_a_new_root(mesh: Mesh, c
 
     assert old == mesh.identity("a")
     await eventually(changed, what="a control plane of the new root")
+
+
+async def test_a_proxy_of_another_region_is_sent_home_after_a_while_and_no_other(mesh: Mesh) -> None:
+    """This control plane has another region's manifests than the proxy should have."""
+    mesh.write(
+        "proxies", {"proxies": [{"name": "a", "region": "us-east-1"}, {"name": "b", "region": REGION}]}
+    )
+    request = discovery_pb2.DeltaDiscoveryRequest
+    async with (
+        mesh.control(limits=Limits(visit=0.5)) as control,
+        channel(control, mesh.identity("a")) as away,
+        channel(control, mesh.identity("b")) as here,
+    ):
+        visitor, native = (
+            ads_pb2_grpc.AggregatedDiscoveryServiceStub(one).DeltaAggregatedResources()
+            for one in (away, here)
+        )
+        await native.write(request(node=base_pb2.Node(id=mesh.node("b")), type_url=CLUSTER))
+        assert (await native.read()).resources
+        await visitor.write(request(node=base_pb2.Node(id=mesh.node("a")), type_url=CLUSTER))
+        # It is served meanwhile: without its own control plane there is no better one.
+        assert [resource.name for resource in (await visitor.read()).resources] == ["of-a"]
+        assert await asyncio.wait_for(visitor.code(), 10.0) is grpc.StatusCode.UNAVAILABLE
+        assert await visitor.details() == "the control plane of us-east-1 comes first"
+        # The other came first, and its stream is as good as new.
+        await native.write(request(type_url=SECRET, resource_names_subscribe=["default"]))
+        answer = await asyncio.wait_for(native.read(), 5.0)
+        assert [resource.name for resource in answer.resources] == ["default"]
+        assert not native.done()
+        native.cancel()

@@ -82,6 +82,8 @@ def test_with_a_mesh_the_status_tells_the_address_the_regions_and_how_proxies_st
     assert "127.66.1.9:15000" in lines[3]
     assert lines[3].endswith("synced by us-west-2")
     assert lines[4] == "manifests: a.yaml:3: broken"
+    nowhere = MeshSync({"envoy-session@us-east-1": Sync("absent", "", "connected to no control plane")}, ())
+    assert render.status(found, NOW, {}, nowhere)[3].endswith("absent: connected to no control plane")
 
 
 def test_with_a_mesh_the_status_tells_where_each_region_takes_calls_itself() -> None:

@@ -13,6 +13,7 @@ from support import xds_json
 from fakes.clock import FakeClock
 from fakes.mesh_pipeline import FakeIndex, FakeManifests, FakeSteps
 from mesh.control.identities import Identities, Key
+from mesh.control.pipeline import BadManifests, Problem
 from mesh.control.views import Views
 from mesh.ir.view import Proxy, ProxyKind
 from mesh.pki.gateways import GatewayCertificates
@@ -108,6 +109,51 @@ async def test_a_proxy_that_cannot_be_translated_keeps_what_it_has_and_is_report
         await mesh.apply()
         assert a.changed.is_set()
         assert not mesh.views.problems
+
+
+async def test_a_manifest_by_which_some_proxy_cannot_be_made_changes_nothing_for_anybody(mesh: Mesh) -> None:
+    """Connected or not: a proxy that comes later would get nothing."""
+    bad = Problem(file="a.yaml", line=7, path="spec.x", message="cannot be applied")
+    with mesh.views.watch(mesh.proxy("a")) as a:
+        before = a.snapshot
+        a.changed.clear()
+        mesh.steps.tried, mesh.steps.to_blame = {"b", "c"}, {"b": bad, "c": bad}
+        mesh.document["resources"]["a"] = mesh.resources(2)
+        mesh.document["proxies"] = [{"name": "b"}, {"name": "c"}]
+        with pytest.raises(BadManifests) as raised:
+            await mesh.apply()
+        assert raised.value.problems == (bad,), "each problem is told once"
+        assert a.snapshot is before
+        assert not a.changed.is_set()
+        assert set(mesh.views.proxies) == {("causeway", "a"), ("causeway", "b")}
+        assert not mesh.gone
+        mesh.steps.to_blame = {}
+        with mesh.views.watch(mesh.proxy("b")) as b:
+            assert b.snapshot is not None, "a proxy that comes now is told what the others are"
+
+
+async def test_what_was_made_as_a_trial_is_not_made_again(mesh: Mesh) -> None:
+    with mesh.views.watch(mesh.proxy("a")) as a:
+        mesh.steps.tried = {"a", "b"}
+        mesh.steps.translated.clear()
+        mesh.document["resources"]["a"] = mesh.resources(2)
+        await mesh.apply()
+        assert a.changed.is_set()
+        assert mesh.steps.translated == ["a", "b"]
+        await mesh.apply()
+        assert mesh.steps.translated == ["a", "b", "b"], "what is as it was for a connected one is not tried"
+
+
+async def test_a_trial_that_fails_for_its_own_reasons_keeps_nothing_from_the_others(mesh: Mesh) -> None:
+    with mesh.views.watch(mesh.proxy("a")) as a, mesh.views.watch(mesh.proxy("b")) as b:
+        good = a.snapshot
+        mesh.steps.tried, mesh.steps.fail_translation = {"a", "b"}, {"a"}
+        for name in "ab":
+            mesh.document["resources"][name] = mesh.resources(2)
+        await mesh.apply()
+        assert a.snapshot is good
+        assert b.changed.is_set()
+        assert list(mesh.views.problems.values()) == ["ValueError: cannot translate"]
 
 
 async def test_an_inconsistent_view_is_not_sent(mesh: Mesh) -> None:

@@ -63,6 +63,17 @@ def test_without_ingress_listeners_every_port_that_a_service_leads_to_is_listene
     assert [one.port for group in cluster(view, "inbound|9443||").groups for one in group.hosts] == [9443]
 
 
+def test_an_application_is_known_by_the_services_that_lead_to_its_port() -> None:
+    """EnvoyFilters name inbound clusters by them. What a Sidecar writes out is the oldest's alone."""
+    second = service("second", port=9090).replace("{app: second}", "{app: server}")
+
+    assert cluster(server(second), "inbound|9443||").reached_as == (host("server"), host("second"))
+    sidecar = manifest("Sidecar", "server", INGRESS)
+    assert cluster(server(second, sidecar), "inbound|9443||").reached_as == (host("server"),)
+    elsewhere = manifest("Sidecar", "server", INGRESS.replace("number: 9443", "number: 9555"))
+    assert cluster(server(second, elsewhere), "inbound|9555||").reached_as == ()
+
+
 def test_an_inbound_route_has_no_limit_of_time() -> None:
     (route,) = table(server(), "inbound|9443||").hosts[0].routes
 
@@ -267,6 +278,7 @@ configPatches:
 
 
 def test_patches_are_made_in_istios_order() -> None:
+    """By priority, whatever the namespace; the root namespace's come first only among equals."""
     view = view_of(
         CLIENT,
         SERVER,
@@ -274,7 +286,8 @@ def test_patches_are_made_in_istios_order() -> None:
         patch("early", priority=-5),
         patch("plain"),
         patch("younger"),
-        patch("root", priority=9, namespace="istio-system"),
+        patch("root-late", priority=9, namespace="istio-system"),
+        patch("root-plain", namespace="istio-system"),
         patch("foreign", namespace="other"),
         patch("chosen", selector="{app: client}"),
         patch("not-chosen", selector="{app: server}"),
@@ -282,20 +295,21 @@ def test_patches_are_made_in_istios_order() -> None:
     )
 
     assert [one.origin.name for one in view.patches] == [
-        "root",
         "early",
+        "root-plain",
         "plain",
         "younger",
         "chosen",
         "late",
+        "root-late",
     ]
-    first = view.patches[0]
-    assert (first.target, first.operation, first.value) == (
+    last = view.patches[-1]
+    assert (last.target, last.operation, last.value) == (
         Target.CLUSTER,
         Operation.MERGE,
-        {"alt_stat_name": "root"},
+        {"alt_stat_name": "root-late"},
     )
-    assert (first.match.cluster_service, first.match.cluster_port) == (host("server"), 8080)
+    assert (last.match.cluster_service, last.match.cluster_port) == (host("server"), 8080)
 
 
 def test_an_application_at_its_workloads_address_is_called_there() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from golden.views import (
     OUTBOUND,
     SESSION,
+    application,
+    cluster,
     inbound,
     origin,
     outbound,
@@ -302,6 +305,26 @@ def test_clusters_are_added_removed_and_merged() -> None:
     assert not changed.alt_stat_name
     application: Any = made.of(CLUSTER)["inbound|9443||"]
     assert application.alt_stat_name == "app"
+
+
+@pytest.mark.parametrize(
+    "match, changed",
+    [
+        ({"cluster_service": SESSION, "direction": Direction.INBOUND}, {"inbound|9443||"}),
+        ({"cluster_service": "messages.other", "direction": Direction.INBOUND}, {"inbound|9443||"}),
+        ({"cluster_service": SESSION}, {"inbound|9443||", OUTBOUND}),
+        ({"cluster_service": SESSION, "cluster_port": 9443}, {"inbound|9443||"}),
+        ({"cluster_service": "policy.causeway", "direction": Direction.INBOUND}, set()),
+    ],
+)
+def test_an_application_is_meant_by_the_services_that_lead_to_it(
+    match: dict[str, Any], changed: set[str]
+) -> None:
+    """An inbound cluster's name has no host."""
+    known = replace(application(), reached_as=(SESSION, "messages.other"))
+    given = patch(Target.CLUSTER, MERGE, {"alt_stat_name": "x"}, **match)
+    made: Any = translate(view(clusters=(known, cluster()), patches=(given,))).of(CLUSTER)
+    assert {name for name in made if made[name].alt_stat_name == "x"} == changed
 
 
 def test_a_removed_clusters_hosts_go_with_it() -> None:
