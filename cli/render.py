@@ -98,8 +98,10 @@ def status(
             lines.append(f"the regions' own: {own}")
     if report.processes:
         lines += table(process_rows(report.processes, now, memory, mesh))
-    for problem in mesh.problems if mesh else ():
-        lines.append(f"manifests: {problem}")
+    if mesh:
+        lines += [f"manifests: {problem}" for problem in mesh.problems]
+        lines += [f"certificates: {problem}" for problem in mesh.certificates]
+        lines += [f"the control plane of {region} says nothing" for region in mesh.silent]
     for process in report.processes:
         if not process.ready and process.last_log:
             lines.append(f"{process.name} last said:")

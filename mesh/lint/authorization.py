@@ -129,7 +129,10 @@ def unknown_principals(mesh: Mesh) -> Iterator[Problem]:
 
 def needs_mutual_tls(mesh: Mesh) -> Iterator[Problem]:
     """Who calls is known by mutual TLS alone."""
-    names = ("principals", "not_principals", "namespaces", "not_namespaces", "service_accounts")
+    names = (
+        *("principals", "not_principals", "namespaces", "not_namespaces"),
+        *("service_accounts", "not_service_accounts", "trust_domains", "not_trust_domains"),
+    )
     for policy in policies(mesh, *Action):
         mode = mesh.mutual_tls(policy.namespace, selector_of(policy))
         said = any(True for _ in mesh.manifests)

@@ -209,7 +209,7 @@ RULES = (
         severity=Severity.WARNING,
         finds="connectionPool.http.maxRetries below 50 for a service that hosts are ejected from.",
         why="When a region dies, every call that was under way there is retried in the same moment; those "
-        "above the limit fail. Envoy's own default of 3 lost 11 of 2,401 calls.",
+        "above the limit fail. Envoy's own default is 3.",
         fix="Raise maxRetries to the number of calls that can be under way, or leave it out (no limit in "
         "Istio).",
         source="https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking",

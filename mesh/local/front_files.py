@@ -23,7 +23,7 @@ CONNECTION_AGE = "600s"
 """After which a connection to an ingress is replaced, so that one that came back is found."""
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-SAFE = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+SAFE = "connect-failure,refused-stream,reset-before-request"
 """Nobody has begun on the call."""
 UNDECIDED = "x-causeway-undecided"
 """Marks an ingress's answer when nobody could say whether the call may pass: the policy service was silent,
@@ -55,7 +55,7 @@ def manifests(hosts: list[str], credential: str) -> list[Document]:
         _manifest("VirtualService", "front", _routes(hosts, ingress)),
         _manifest("DestinationRule", "front", _rule(ingress, hosts[0])),
         _filter("front", [_health_checks(ingress, hosts[0])]),
-        _filter("undecided", [_undecided(route) for route in (ONCE, REPEATED)]),
+        _filter("undecided", [_undecided(ONCE, SAFE), _undecided(REPEATED, REPEATABLE)]),
     ]
 
 
@@ -165,10 +165,15 @@ def _health_checks(ingress: str, host: str) -> Document:
     }
 
 
-def _undecided(route: str) -> Document:
-    """Says which header `retriable-headers` means; Istio has no field for that."""
+def _undecided(route: str, retried: str) -> Document:
+    """Beside what a route retries already: Istio has no field for the header."""
     value: Document = {
-        "route": {"retry_policy": {"retriable_headers": [{"name": UNDECIDED, "present_match": True}]}}
+        "route": {
+            "retry_policy": {
+                "retry_on": f"{retried},retriable-headers",
+                "retriable_headers": [{"name": UNDECIDED, "present_match": True}],
+            }
+        }
     }
     return {
         "applyTo": "HTTP_ROUTE",
