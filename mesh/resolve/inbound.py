@@ -23,7 +23,7 @@ from mesh.ir.view import Proxy
 from mesh.manifests.destination_rule import ConnectionPoolSettings
 from mesh.manifests.manifests import Manifest
 from mesh.manifests.sidecar import IstioIngressListener, Sidecar
-from mesh.resolve import upstream
+from mesh.resolve import metrics, upstream
 from mesh.resolve.client import Client
 from mesh.resolve.config import Config
 from mesh.resolve.names import inbound_cluster_name
@@ -62,6 +62,8 @@ class _Port:
     application: tuple[str, int]
     """The address is empty for the workload's own."""
     pool: Said[ConnectionPoolSettings] | None
+    target: Target | None
+    """The service that is served there."""
     origin: Origin
 
 
@@ -119,7 +121,7 @@ def _ports(
         for number, target in sorted(by_port.items()):
             pool = _pool(config, client, sidecar, None, target)
             application = _LOOPBACK, number
-            yield _Port("", number, target.protocol, application, pool, target.service.origin)
+            yield _Port("", number, target.protocol, application, pool, target, target.service.origin)
         return
     for listener in sorted(sidecar.spec.ingress, key=_number):
         number = _number(listener)
@@ -129,6 +131,7 @@ def _ports(
             protocol=protocol_of((listener.port.protocol if listener.port else None) or ""),
             application=_application(listener),
             pool=_pool(config, client, sidecar, listener, by_port.get(number)),
+            target=by_port.get(number),
             origin=config.origin(sidecar, listener),
         )
 
@@ -180,6 +183,7 @@ def _cluster(config: Config, port: _Port) -> Cluster:
         groups=(HostGroup(locality=Locality(), priority=0, weight=None, hosts=(host,)),),
         http2=port.protocol.is_http2,
         pool=upstream.connection_pool(port.pool, config.settings),
+        named=metrics.named(port.target.service) if port.target and config.telemetries.metered else None,
         origin=port.origin,
     )
 
