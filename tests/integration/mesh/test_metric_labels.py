@@ -9,12 +9,14 @@ from pathlib import Path
 
 import envoy
 import pytest
+import yaml
 from golden.views import origin
 from google.protobuf.json_format import MessageToDict
 from unit.mesh.manifests.labels_cel import REFUSED, TAKEN
 
 from mesh.ir.listener import Direction
 from mesh.ir.metrics import Metric, MetricKind, Metrics
+from mesh.local.services import ISTIO
 from mesh.manifests.checks.cel import unwrapped
 from mesh.translate.metrics import http_loggers
 from mesh.translate.packing import pack
@@ -56,3 +58,12 @@ def test_what_is_refused_because_envoy_would_envoy_refuses(expression: str, tmp_
     done = validate(tmp_path, expression)
     assert done.returncode != 0
     assert "xpression" in done.stderr, done.stderr[-2000:]
+
+
+def test_envoy_takes_the_labels_of_the_example(tmp_path: Path) -> None:
+    spec = yaml.safe_load((ISTIO / "examples" / "metrics" / "telemetry.yaml").read_text())["spec"]
+    tags = [tag for one in spec["metrics"][0]["overrides"] for tag in one.get("tagOverrides", {}).values()]
+    expressions = [tag["value"] for tag in tags if "value" in tag]
+    assert expressions
+    done = validate(tmp_path, *expressions)
+    assert done.returncode == 0, done.stderr[-4000:]
