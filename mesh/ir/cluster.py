@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from mesh.ir.metrics import NamedService, Party
 from mesh.ir.origin import Origin, default
 from mesh.ir.values import NOWHERE, Locality, StringMatcher
 
@@ -148,6 +149,8 @@ class Host:
     """`namespace/name` of its WorkloadEntry."""
     draining: bool = False
     """Keeps its streams and gets no new ones."""
+    party: Party | None = None
+    """Who it is, where metrics ask for it."""
     origin: Origin
 
 
@@ -199,5 +202,7 @@ class Cluster:
     """None: plaintext. With ISTIO_MUTUAL, hosts whose `tls` is False are dialled in plaintext."""
     names: tuple[StringMatcher, ...] = ()
     """Further subject alternative names accepted."""
+    named: NamedService | None = None
+    """Which service it leads to, where metrics ask for it."""
     origin: Origin
     """The DestinationRule, else what declared the service."""

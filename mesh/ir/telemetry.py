@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mesh.ir.metrics import Metrics
 from mesh.ir.origin import Origin
 
 
@@ -48,3 +49,4 @@ class Telemetry:
 
     access_logs: tuple[AccessLog, ...] = ()
     tracing: Tracing | None = None
+    metrics: Metrics | None = None

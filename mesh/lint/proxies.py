@@ -97,12 +97,17 @@ def telemetries_collide(mesh: Mesh) -> Iterator[Problem]:
 def unknown_telemetry_provider(mesh: Mesh) -> Iterator[Problem]:
     """Telemetry goes to somebody."""
     known = {provider.name for provider in mesh.manifests.mesh_config.extension_providers}
-    known |= {"envoy"}
+    known |= {"envoy", "prometheus"}
+    scraped = {item.name for item in mesh.manifests.mesh_config.extension_providers if item.prometheus}
     for telemetry in mesh.manifests.of(Telemetry):
         parts = (*telemetry.spec.access_logging, *telemetry.spec.tracing)
         for provider in _providers(parts):
             if provider.name not in known:
                 message = f"meshConfig.extensionProviders has no {provider.name}"
+                yield Problem(telemetry, position_of(provider, "name"), message)
+        for provider in _providers(telemetry.spec.metrics):
+            if provider.name not in scraped | {"prometheus"}:
+                message = f"meshConfig.extensionProviders has no prometheus provider {provider.name}"
                 yield Problem(telemetry, position_of(provider, "name"), message)
 
 
@@ -173,7 +178,7 @@ RULES = (
         id="telemetry-provider-unknown",
         severity=Severity.ERROR,
         finds="A Telemetry with a provider that MeshConfig does not have.",
-        why="Nothing is logged or traced, and nothing says so.",
+        why="Nothing is logged, traced or counted, and nothing says so.",
         fix="An entry in meshConfig.extensionProviders.",
         source="https://istio.io/latest/docs/reference/config/telemetry/#ProviderRef",
         check=unknown_telemetry_provider,

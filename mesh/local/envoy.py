@@ -87,7 +87,7 @@ def bootstrap(workload: Workload, control_planes: Sequence[str], folder: Path) -
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in KEPT_STATS]}}
         },
-        "stats_flush_interval": "60s",
+        "stats_flush_on_admin": True,
         # Envoy warns without a limit; a file descriptor is what really ends it.
         "overload_manager": {
             "resource_monitors": [

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from mesh.manifests.message import Message, OneOf, UInt32
 
-NO_METRICS = "Istio's own metrics come from a filter that only its own build of Envoy has"
 ONLY_GATEWAY_API = (
     "it attaches to Gateway API resources and waypoints, and this mesh has neither: use a selector"
 )

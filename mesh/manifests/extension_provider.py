@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.manifests.common import NO_METRICS
 from mesh.manifests.message import Message, OneOf, UInt32
 
 _OTEL = "write opentelemetry, which collectors of every make understand"
@@ -139,6 +138,11 @@ class OpenTelemetryTracingProvider(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusMetricsProvider(Message):
+    """Metrics that wait at the proxy's admin port to be scraped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionProvider(Message):
     """Somebody outside the proxy, by a name that policies and Telemetry use."""
 
@@ -151,7 +155,6 @@ class ExtensionProvider(Message):
         "skywalking": _OTEL,
         "envoyHttpAls": _ALS,
         "envoyTcpAls": _ALS,
-        "prometheus": NO_METRICS,
         "sds": "secrets come from this mesh's own control plane",
     }
     one_ofs = (
@@ -162,6 +165,7 @@ class ExtensionProvider(Message):
                 "envoy_file_access_log",
                 "envoy_otel_als",
                 "opentelemetry",
+                "prometheus",
             ),
             required=True,
         ),
@@ -173,13 +177,13 @@ class ExtensionProvider(Message):
     envoy_file_access_log: EnvoyFileAccessLogProvider | None = None
     envoy_otel_als: EnvoyOpenTelemetryLogProvider | None = None
     opentelemetry: OpenTelemetryTracingProvider | None = None
+    prometheus: PrometheusMetricsProvider | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultProviders(Message):
     """Providers where no Telemetry resource names one."""
 
-    rejected: ClassVar = {"metrics": NO_METRICS}
-
     tracing: tuple[str, ...] = ()
     access_logging: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from mesh.manifests.common import NO_METRICS, ONLY_GATEWAY_API, WorkloadSelector
+from mesh.manifests.common import ONLY_GATEWAY_API, WorkloadSelector
 from mesh.manifests.message import Message, OneOf
 
 
@@ -112,12 +112,97 @@ class AccessLogging(Message):
     filter: Filter | None = None
 
 
+class IstioMetric(enum.Enum):
+    """Istio's standard metrics (https://istio.io/latest/docs/reference/config/metrics/)."""
+
+    ALL_METRICS = "ALL_METRICS"
+    REQUEST_COUNT = "REQUEST_COUNT"
+    REQUEST_DURATION = "REQUEST_DURATION"
+    REQUEST_SIZE = "REQUEST_SIZE"
+    RESPONSE_SIZE = "RESPONSE_SIZE"
+    GRPC_REQUEST_MESSAGES = "GRPC_REQUEST_MESSAGES"
+    GRPC_RESPONSE_MESSAGES = "GRPC_RESPONSE_MESSAGES"
+    TCP_OPENED_CONNECTIONS = "TCP_OPENED_CONNECTIONS"
+    TCP_CLOSED_CONNECTIONS = "TCP_CLOSED_CONNECTIONS"
+    TCP_SENT_BYTES = "TCP_SENT_BYTES"
+    TCP_RECEIVED_BYTES = "TCP_RECEIVED_BYTES"
+
+
+CUSTOM_METRICS: Mapping[str, IstioMetric] = {
+    "requests_total": IstioMetric.REQUEST_COUNT,
+    "request_duration_milliseconds": IstioMetric.REQUEST_DURATION,
+    "request_bytes": IstioMetric.REQUEST_SIZE,
+    "response_bytes": IstioMetric.RESPONSE_SIZE,
+    "tcp_connections_opened_total": IstioMetric.TCP_OPENED_CONNECTIONS,
+    "tcp_connections_closed_total": IstioMetric.TCP_CLOSED_CONNECTIONS,
+    "tcp_sent_bytes_total": IstioMetric.TCP_SENT_BYTES,
+    "tcp_received_bytes_total": IstioMetric.TCP_RECEIVED_BYTES,
+}
+"""What `customMetric` can name: the metrics that there are, in the words of Istio's filter. Others would have
+to be defined in that filter's own configuration, which no manifest reaches."""
+
+
+class TagOperation(enum.Enum):
+    """What is done to a label."""
+
+    UPSERT = "UPSERT"
+    REMOVE = "REMOVE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSelector(Message):
+    """Which metrics, and on which side of a call."""
+
+    refused_values: ClassVar = {
+        "metric": dict.fromkeys(
+            ("GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES"),
+            "Envoy's stats access logger cannot read how many messages a call had: there is no such metric",
+        )
+    }
+    one_ofs = (OneOf(("metric", "custom_metric")),)
+
+    metric: IstioMetric | None = None
+    custom_metric: str | None = None
+    mode: WorkloadMode | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagOverride(Message):
+    """A label that is added, changed or taken away."""
+
+    operation: TagOperation | None = None
+    """None: UPSERT."""
+    value: str | None = None
+    """CEL, over Envoy's attributes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsOverrides(Message):
+    """What is different about some metrics."""
+
+    match: MetricSelector | None = None
+    disabled: bool | None = None
+    tag_overrides: Mapping[str, TagOverride] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics(Message):
+    """Which metrics there are, with which labels."""
+
+    rejected: ClassVar = {
+        "reportingInterval": "metrics change when a request or a connection ends; Envoy's stats access "
+        "logger cannot count a part of one"
+    }
+
+    providers: tuple[ProviderRef, ...] = ()
+    overrides: tuple[MetricsOverrides, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry(Message):
     """What proxies tell about the traffic they see."""
 
     rejected: ClassVar = {
-        "metrics": NO_METRICS,
         "targetRef": ONLY_GATEWAY_API,
         "targetRefs": ONLY_GATEWAY_API,
     }
@@ -125,3 +210,4 @@ class Telemetry(Message):
     selector: WorkloadSelector | None = None
     tracing: tuple[Tracing, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()
+    metrics: tuple[Metrics, ...] = ()

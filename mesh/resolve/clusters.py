@@ -13,7 +13,7 @@ from mesh.ir.origin import default
 from mesh.ir.view import ProxyKind
 from mesh.manifests.destination_rule import LocalityLoadBalancerSetting
 from mesh.resolve import labels as words
-from mesh.resolve import locality, upstream
+from mesh.resolve import locality, metrics, upstream
 from mesh.resolve.client import Client
 from mesh.resolve.config import Config
 from mesh.resolve.destination_rules import Rule, Subset
@@ -140,9 +140,12 @@ def _template(
         health_check=_health_check(config, service),
         pool=upstream.connection_pool(said.pool, config.settings, http_port=port.protocol.is_http),
         tls=tls,
+        named=metrics.named(service) if config.telemetries.metered else None,
         origin=origin,
     )
     members = _members(found.by_port.get(port.number, ()), subset, for_all=for_all)
+    if config.telemetries.metered:
+        members = [metrics.with_party(one) for one in members]
     return Template(cluster, tuple(members), setting)
 
 

@@ -23,7 +23,7 @@ from mesh.ir.view import Proxy
 from mesh.manifests.destination_rule import ConnectionPoolSettings
 from mesh.manifests.manifests import Manifest
 from mesh.manifests.sidecar import IstioIngressListener, Sidecar
-from mesh.resolve import upstream
+from mesh.resolve import metrics, upstream
 from mesh.resolve.client import Client
 from mesh.resolve.config import Config
 from mesh.resolve.names import inbound_cluster_name
@@ -64,6 +64,8 @@ class _Port:
     pool: Said[ConnectionPoolSettings] | None
     hosts: tuple[str, ...]
     """Of the services that lead to it."""
+    target: Target | None
+    """The oldest of those."""
     origin: Origin
 
 
@@ -123,7 +125,7 @@ def _ports(
             pool = _pool(config, client, sidecar, None, first)
             application = _LOOPBACK, number
             hosts = tuple(dict.fromkeys(one.service.host for one in leading))
-            yield _Port("", number, first.protocol, application, pool, hosts, first.service.origin)
+            yield _Port("", number, first.protocol, application, pool, hosts, first, first.service.origin)
         return
     for listener in sorted(sidecar.spec.ingress, key=_number):
         number = _number(listener)
@@ -136,6 +138,7 @@ def _ports(
             application=_application(listener),
             pool=_pool(config, client, sidecar, listener, oldest),
             hosts=(oldest.service.host,) if oldest is not None else (),
+            target=oldest,
             origin=config.origin(sidecar, listener),
         )
 
@@ -188,6 +191,7 @@ def _cluster(config: Config, port: _Port) -> Cluster:
         groups=(HostGroup(locality=Locality(), priority=0, weight=None, hosts=(host,)),),
         http2=port.protocol.is_http2,
         pool=upstream.connection_pool(port.pool, config.settings),
+        named=metrics.named(port.target.service) if port.target and config.telemetries.metered else None,
         origin=port.origin,
     )
 

@@ -11,14 +11,21 @@ from datetime import timedelta
 
 from mesh.ir.origin import Origin
 from mesh.manifests.destination_rule import H2UpgradePolicy, LocalityLoadBalancerSetting, TcpKeepalive
-from mesh.manifests.extension_provider import EnvoyFileAccessLogProvider, ExtensionProvider
+from mesh.manifests.extension_provider import (
+    EnvoyFileAccessLogProvider,
+    ExtensionProvider,
+    PrometheusMetricsProvider,
+)
 from mesh.manifests.mesh_config import MeshConfig
 from mesh.manifests.message import Message, position_of
 from mesh.manifests.virtual_service import HTTPRetry
 
 _CONNECT_TIMEOUT = timedelta(seconds=10)
-_BUILT_IN = (ExtensionProvider(name="envoy", envoy_file_access_log=EnvoyFileAccessLogProvider()),)
-"""What Istio has without being told: access logs on standard output."""
+_BUILT_IN = (
+    ExtensionProvider(name="envoy", envoy_file_access_log=EnvoyFileAccessLogProvider()),
+    ExtensionProvider(name="prometheus", prometheus=PrometheusMetricsProvider()),
+)
+"""What Istio has without being told: access logs on standard output, metrics to be scraped."""
 _SAMPLING = 1.0
 """Percent (pilot's PILOT_TRACE_SAMPLING)."""
 

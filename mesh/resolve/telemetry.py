@@ -1,4 +1,4 @@
-"""Access logs and tracing of one proxy.
+"""Access logs and tracing of one proxy; for its metrics see `metrics`.
 
 The root namespace's Telemetry without a selector, then the workload's namespace's, then the one that selects
 the workload; what comes later wins
@@ -19,7 +19,7 @@ from mesh.manifests.manifests import Manifest
 from mesh.manifests.mesh_config import AccessLogEncoding
 from mesh.manifests.telemetry import CustomTag, WorkloadMode
 from mesh.resolve import labels as words
-from mesh.resolve import origins
+from mesh.resolve import metrics, origins
 from mesh.resolve.providers import service_cluster
 from mesh.resolve.settings import Settings
 
@@ -69,6 +69,8 @@ class Telemetries:
         self._manifests = words.Selections(
             (one.namespace, words.pairs(one.spec.selector), one) for one in ordered
         )
+        self.metered = metrics.asked_for(ordered, settings)
+        """Whether some proxy may keep metrics."""
         self._made: dict[tuple[tuple[int, ...], WorkloadMode, str], Telemetry] = {}
 
     def of(
@@ -90,6 +92,7 @@ class Telemetries:
                     if self._is_there(log.otel_cluster)
                 ),
                 tracing=tracing if tracing and self._is_there(tracing.cluster) else None,
+                metrics=metrics.merged(chosen, mode, self._settings) if self.metered else None,
             )
         return self._made[key]
 

@@ -14,7 +14,7 @@ from mesh.manifests.manifests import Manifests
 from mesh.manifests.telemetry import WorkloadMode
 from mesh.manifests.workload import WorkloadEntry
 from mesh.resolve import labels as words
-from mesh.resolve import providers
+from mesh.resolve import metrics, providers
 from mesh.resolve.client import client
 from mesh.resolve.clusters import service_clusters, unknown_destinations
 from mesh.resolve.endpoints import target_port
@@ -97,10 +97,9 @@ class _Resolving:
     def _sidecar(self) -> Frame:
         kin = self._kin()
         anywhere = self._client.anywhere
-        listeners, tables = outbound(self._config, self._proxy, anywhere, kin.called, kin.as_client)
-        own_listeners, own_tables, own_clusters = inbound(
-            self._proxy, kin.served, kin.security, kin.as_server
-        )
+        as_client, as_server = (metrics.of_proxy(one, self._proxy) for one in (kin.as_client, kin.as_server))
+        listeners, tables = outbound(self._config, self._proxy, anywhere, kin.called, as_client)
+        own_listeners, own_tables, own_clusters = inbound(self._proxy, kin.served, kin.security, as_server)
         taken = {(one.address, one.port) for one in own_listeners}
         listeners = [one for one in listeners if (one.address, one.port) not in taken]
         return self._framed(kin.scope, listeners + own_listeners, tables + own_tables, own_clusters)
@@ -138,7 +137,7 @@ class _Resolving:
             self._client.anywhere,
             self._listen_port,
             self._security(),
-            self._telemetry(WorkloadMode.CLIENT),
+            metrics.of_proxy(self._telemetry(WorkloadMode.CLIENT), self._proxy),
         )
         return self._framed(scope, made.listeners, made.tables, (), made.credentials)
 

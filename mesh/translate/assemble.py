@@ -107,6 +107,7 @@ def _cluster(cluster: Cluster, known: Reuse) -> Proto:
         cluster.pool,
         cluster.tls,
         cluster.names,
+        cluster.named,
     )
     # Every sidecar has a cluster of the same name that leads to its application.
     name = cluster.name if cluster.service else (cluster.name, cluster.origin)

@@ -16,7 +16,7 @@ from mesh.ir.cluster import (
     OutlierDetection,
     UpstreamTlsMode,
 )
-from mesh.translate import tls
+from mesh.translate import metrics, tls
 from mesh.translate.endpoint import load_assignment, matches_plaintext
 from mesh.translate.packing import (
     UNLIMITED,
@@ -86,6 +86,9 @@ def translate_cluster(cluster: Cluster) -> Proto:
         made.health_checks.append(_health_check(cluster.health_check, cluster.service))
     _secure(made, cluster)
     _keep_alive(made, cluster.pool)
+    if cluster.named is not None:
+        said = metrics.service_metadata(cluster.named)
+        made.metadata.filter_metadata[metrics.METADATA].CopyFrom(said)
     return made
 
 

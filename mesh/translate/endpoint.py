@@ -6,6 +6,7 @@ from google.protobuf import struct_pb2
 
 from mesh.ir.cluster import Cluster, Host, HostGroup
 from mesh.ir.values import Locality
+from mesh.translate import metrics
 from mesh.translate.packing import Proto, address_of, number
 from mesh.translate.tls import PLAINTEXT_LABEL
 from mesh.xds.protos import base_pb2, endpoint_components_pb2, endpoint_pb2, health_check_pb2
@@ -54,6 +55,8 @@ def _host(host: Host, secure: bool) -> Proto:
     if secure and not host.tls:
         key, value = PLAINTEXT_LABEL
         made.metadata.filter_metadata[SOCKET_MATCH].fields[key].string_value = value
+    if host.party is not None:
+        made.metadata.filter_metadata[metrics.METADATA].CopyFrom(metrics.party_metadata(host.party))
     return made
 
 

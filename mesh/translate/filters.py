@@ -6,7 +6,7 @@ from google.protobuf import any_pb2
 
 from mesh.ir.listener import Direction, HttpChain, TcpChain
 from mesh.ir.telemetry import Telemetry
-from mesh.translate import rbac
+from mesh.translate import metrics, rbac
 from mesh.translate.jwt import jwt_filter
 from mesh.translate.names import CORS, FAULT, GRPC_WEB, JWT, ROUTER, TCP_PROXY
 from mesh.translate.packing import Proto, empty, pack
@@ -56,9 +56,11 @@ def http_filters(content: HttpChain, direction: Direction) -> list[Proto]:
     return found
 
 
-def network_filters(content: TcpChain, telemetry: Telemetry) -> list[Proto]:
+def network_filters(
+    content: TcpChain, direction: Direction, telemetry: Telemetry, *, secured: bool
+) -> list[Proto]:
     """The filters of a chain that passes connections on: authorization in the order of requests, then the
-    proxy."""
+    proxy. `secured` is whether TLS ends at the listener."""
     found: list[Proto] = []
     if content.security is not None:
         for name, config in (
@@ -66,12 +68,17 @@ def network_filters(content: TcpChain, telemetry: Telemetry) -> list[Proto]:
             *rbac.filters(content.security, http=False),
         ):
             found.append(network_filter(name, pack(config)))
-    found.append(network_filter(TCP_PROXY, pack(_tcp_proxy(content, telemetry))))
+    found.append(network_filter(TCP_PROXY, pack(_tcp_proxy(content, direction, telemetry, secured=secured))))
     return found
 
 
-def _tcp_proxy(content: TcpChain, telemetry: Telemetry) -> Proto:
-    made = tcp_proxy_pb2.TcpProxy(stat_prefix=content.stats_prefix, access_log=access_logs(telemetry))
+def _tcp_proxy(content: TcpChain, direction: Direction, telemetry: Telemetry, *, secured: bool) -> Proto:
+    logs = access_logs(telemetry)
+    made = tcp_proxy_pb2.TcpProxy(stat_prefix=content.stats_prefix)
+    if metrics.log_when_connected(telemetry.metrics):
+        made.access_log_options.flush_access_log_on_connected = True
+        logs = [metrics.at_end(log) for log in logs]
+    made.access_log.extend(logs + metrics.tcp_loggers(telemetry.metrics, direction, secured=secured))
     destinations = [item for item in content.destinations if item.weight > 0]
     if len(destinations) == 1:
         made.cluster = destinations[0].cluster

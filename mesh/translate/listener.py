@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mesh.ir.listener import Chain, Direction, HttpChain, Listener
 from mesh.ir.security import MutualTls
 from mesh.ir.view import Proxy
-from mesh.translate import tls
+from mesh.translate import metrics, tls
 from mesh.translate.filters import http_filters, network_filter, network_filters
 from mesh.translate.names import HCM, TLS_INSPECTOR, chain_names
 from mesh.translate.packing import ZERO, Proto, address_of, boolean, duration, empty, over_ads, pack
@@ -108,7 +108,8 @@ def _chain(
         manager = connection_manager(content, listener, context, secured=socket is not None)
         made.filters.append(network_filter(HCM, pack(manager)))
     else:
-        made.filters.extend(network_filters(content, listener.telemetry))
+        told = listener.telemetry
+        made.filters.extend(network_filters(content, listener.direction, told, secured=socket is not None))
     return made
 
 
@@ -123,6 +124,8 @@ def connection_manager(content: HttpChain, listener: Listener, context: Context,
         if direction is Direction.OUTBOUND
         else f"{context.proxy.namespace}/{context.proxy.service_account}"
     )
+    if listener.telemetry.metrics is not None:
+        workloads = f"{workloads} {context.proxy.namespace}/{context.proxy.name}"
     common = context.reuse.get(
         HCM,
         workloads,
@@ -153,7 +156,10 @@ def _common(content: HttpChain, listener: Listener, *, secured: bool) -> Proto:
     made = _Manager(
         codec_type=_Manager.AUTO,
         http_filters=http_filters(content, direction),
-        access_log=access_logs(listener.telemetry),
+        access_log=[
+            *access_logs(listener.telemetry),
+            *metrics.http_loggers(listener.telemetry.metrics, direction, secured=secured),
+        ],
         tracing=tracing(listener.telemetry, direction),
         # Only a gateway meets clients whose word on where they are is not taken.
         use_remote_address=boolean(direction is Direction.GATEWAY),

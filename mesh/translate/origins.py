@@ -133,6 +133,8 @@ def _of_telemetry(telemetry: Telemetry) -> Iterator[tuple[str, Origin]]:
         yield f"access_log.{index}", log.origin
     if telemetry.tracing is not None:
         yield "tracing", telemetry.tracing.origin
+    if telemetry.metrics is not None:
+        yield "metrics", telemetry.metrics.origin
 
 
 def _of_chain(at: Path, listener: Listener, chain: Chain) -> dict[Path, Origin]:

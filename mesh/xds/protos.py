@@ -42,6 +42,7 @@ from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.access_loggers.open_telemetry.v3 import logs_service_pb2
+from envoy.extensions.access_loggers.wasm.v3 import wasm_pb2 as wasm_access_log_pb2
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common_fault_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
@@ -194,6 +195,7 @@ __all__ = [
     "udpa_typed_struct_pb2",
     "uri_template_match_pb2",
     "value_pb2",
+    "wasm_access_log_pb2",
     "wrr_locality_pb2",
 ]
 

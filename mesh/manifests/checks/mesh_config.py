@@ -20,8 +20,8 @@ from mesh.manifests.findings import Findings
 from mesh.manifests.mesh_config import IstioOperator, MeshConfig, ProxyConfig
 from mesh.manifests.message import shown
 
-BUILT_IN_PROVIDERS = frozenset({"envoy"})
-"""Providers that Istio has without being told: access logs on standard output."""
+BUILT_IN_PROVIDERS = frozenset({"envoy", "prometheus"})
+"""Providers that Istio has without being told: access logs on standard output, metrics to be scraped."""
 
 _Remote = (
     EnvoyExternalAuthorizationGrpcProvider
@@ -99,7 +99,11 @@ def _check_providers(config: MeshConfig, findings: Findings) -> None:
     defaults = config.default_providers
     if defaults is None:
         return
-    for field in ("tracing", "access_logging"):
+    scraped = {item.name for item in config.extension_providers if item.prometheus is not None}
+    for index, name in enumerate(defaults.metrics):
+        if name in names and name not in scraped:
+            findings.field(defaults, "metrics", f"{shown(name)} is not a prometheus provider", index)
+    for field in ("tracing", "access_logging", "metrics"):
         for index, name in enumerate(getattr(defaults, field)):
             if name not in names and name not in BUILT_IN_PROVIDERS:
                 findings.field(defaults, field, f"extensionProviders has no {shown(name)}", index)

@@ -19,6 +19,9 @@ from mesh.manifests.gateway import Gateway
 from mesh.manifests.security import AuthorizationPolicy, RequestAuthentication
 from mesh.manifests.sidecar import Sidecar
 from mesh.manifests.virtual_service import HTTPRoute, VirtualService
+from mesh.resolve import index, proxies, resolve
+from mesh.translate import translate
+from mesh.xds.resources import LISTENER
 
 ISTIO = Path(__file__).parents[3] / "istio"
 REGIONS = tuple(sorted(path.name for path in (ISTIO / "overlays").iterdir()))
@@ -227,8 +230,33 @@ def test_a_kustomization_names_every_manifest_beside_it() -> None:
         assert below == named, folder
 
 
-def test_the_examples_change_the_model_server_alone(cluster: Read) -> None:
+def test_the_examples_change_the_model_server_or_the_telemetry_alone(cluster: Read) -> None:
     plain = {str(one): one.spec for one in cluster("clusters/us-west-2")}
+    versions = {"DestinationRule causeway/triton", "VirtualService causeway/triton"}
+    expected = dict.fromkeys(EXAMPLES, versions) | {"metrics": {"Telemetry istio-system/default"}}
     for name in EXAMPLES:
         changed = {str(one) for one in cluster(f"examples/{name}") if plain[str(one)] != one.spec}
-        assert changed == {"DestinationRule causeway/triton", "VirtualService causeway/triton"}
+        assert changed == expected[name]
+
+
+def test_metrics_are_off_but_for_their_example_and_there_on_every_envoy(
+    local: Callable[[str], Manifests],
+) -> None:
+    def counting(name: str) -> dict[str, set[str]]:
+        manifests = local(name)
+        found = index(manifests)
+        views = {one.name: resolve(found, one) for one in proxies(manifests)}
+        assert all(translate(view).of(LISTENER) for view in views.values())
+        return {
+            proxy: {
+                metric.kind.value
+                for listener in view.listeners
+                for metric in (listener.telemetry.metrics.metrics if listener.telemetry.metrics else ())
+            }
+            for proxy, view in views.items()
+        }
+
+    off, on = counting("us-west-2"), counting("metrics")
+    assert set(off) == set(on)
+    assert not any(off.values())
+    assert all("istio_requests_total" in kinds for kinds in on.values())
