@@ -33,8 +33,8 @@ ALGORITHM = "ES256"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_TOKEN = 8192
 _MAX_HEADER = 512
-"""Characters of a token's first part: as many as joserfc takes. It is read before anything vouches for it, and
-a longer one can nest deeper than a parser of JSON goes."""
+"""Characters of a token's first part: as many as joserfc takes. It is read before anything vouches for it,
+and a longer one can nest deeper than a parser of JSON goes."""
 _MAX_SUBJECT = 256
 _CACHE_SIZE = 4096
 _REFRESH_AFTER = timedelta(seconds=10)
