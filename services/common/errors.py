@@ -160,6 +160,11 @@ class ModelUnavailable(DomainError):
     code = Code.UNAVAILABLE
 
 
+class ModelFailed(ModelUnavailable):
+    """A model was reached and failed over its input. To clients it is as good as away: another try may go
+    well. Whoever would wait for it to come back must know that it is there."""
+
+
 class PeerUnavailable(DomainError):
     """Another service cannot be reached; the call may be retried."""
 

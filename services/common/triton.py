@@ -28,6 +28,7 @@ from services.common.errors import (
     DeadlineExceeded,
     DomainError,
     InvalidRequest,
+    ModelFailed,
     ModelUnavailable,
     Overloaded,
     PromptTooLong,
@@ -41,6 +42,11 @@ RETRY_AFTER_OVERLOAD = timedelta(seconds=1)
 REGION_KEY = "x-causeway-region"
 """Response header by which a proxy may tell the region that it is in."""
 _LONGEST_REGION = 63
+
+_DEAD = "healthy"
+"""In all that Triton says of a model process that is gone: "is not healthy", "is unhealthy"."""
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""What a model's own exceptions arrive as."""
 
 _FINAL = "triton_final_response"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -229,4 +235,6 @@ def _domain_error(code: grpc.StatusCode, details: str, model: str) -> DomainErro
         return DeadlineExceeded(f"the model {model} did not answer in time")
     if "overloaded: " in details:
         return Overloaded("every slot of the model is taken", retry_after=RETRY_AFTER_OVERLOAD)
+    if code in _FAULTS and _DEAD not in details:
+        return ModelFailed(f"the model {model} failed")
     return ModelUnavailable(f"the model {model} cannot be reached")

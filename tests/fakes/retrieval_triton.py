@@ -17,7 +17,7 @@ from fakes.retrieval_models import vector_of
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """KServe's ModelInfer and ModelReady. ``gate`` holds answers while it is clear; ``hold_after`` clears it
-    once so many texts were embedded."""
+    once so many texts were embedded; ``refusal`` is what every inference fails with."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -25,6 +25,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.hold_after: int | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """Always."""
@@ -32,6 +33,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Embeds the texts."""
+        if self.refusal is not None:
+            await context.abort(*self.refusal)
         texts = list(_texts(request.raw_input_contents[0]))
         if self.hold_after is not None and self.texts >= self.hold_after:
             self.hold_after = None
