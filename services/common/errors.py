@@ -114,6 +114,11 @@ class InvalidRequest(DomainError):
         """For a single field."""
         return cls(f"{field}: {description}", violations=[FieldViolation(field, description)])
 
+    @classmethod
+    def whole(cls, description: str) -> InvalidRequest:
+        """For the request as a whole."""
+        return cls(description, violations=[FieldViolation("", description)])
+
 
 class InvalidPageToken(InvalidRequest):
     """The page token was not issued for this query."""

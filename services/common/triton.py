@@ -228,7 +228,7 @@ def _stream_error(message: str, model: str) -> DomainError:
 def _domain_error(code: grpc.StatusCode, details: str, model: str) -> DomainError:
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         # The generator's own words are safe to show; they name the parameter, never the prompt.
-        return InvalidRequest(
+        return InvalidRequest.whole(
             details.partition("invalid_argument: ")[2] or f"the model {model} refuses the input"
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

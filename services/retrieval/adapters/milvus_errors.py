@@ -21,6 +21,7 @@ _AWAY = (
     (101, 103, 106),  # the collection is not loaded, or not all of it, or is being recovered
     (201, 202),  # a partition is not
     range(400, 700),  # replicas, channels and segments that are not where they should be
+    (700,),  # the collection is there, and its index not yet: it is made in several steps
     range(900, 1100),  # nodes and storage
     range(1300, 1500),  # the message queue; who we are, which is for the settings to say
     (1800, 10_000, 10_001),  # who we are, again; cancelled and timed out inside
