@@ -32,6 +32,9 @@ from services.common.secret import Secret
 ALGORITHM = "ES256"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_TOKEN = 8192
+_MAX_HEADER = 512
+"""Characters of a token's first part: as many as joserfc takes. It is read before anything vouches for it,
+and a longer one can nest deeper than a parser of JSON goes."""
 _MAX_SUBJECT = 256
 _CACHE_SIZE = 4096
 _REFRESH_AFTER = timedelta(seconds=10)
@@ -119,7 +122,7 @@ class TokenVerifier:
         if cached is not None and time.time() < cached[0]:
             self._cache.move_to_end(token)
             return cached[1]
-        if len(token) > _MAX_TOKEN:
+        if len(token) > _MAX_TOKEN or len(token.partition(".")[0]) > _MAX_HEADER:
             raise InvalidCredentials("the token is too long")
         claims = await self._decode(token)
         caller = caller_of(claims, token)
@@ -133,7 +136,7 @@ class TokenVerifier:
         try:
             decoded = jwt.decode(token, keys, algorithms=[ALGORITHM])
             self._claims.validate(decoded.claims)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidCredentials(_public(error)) from error
         return decoded.claims
 
@@ -155,9 +158,10 @@ def _names_a_key_of(keys: jwk.KeySet, token: str) -> bool:
     try:
         part = token.split(".", 1)[0]
         header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
-    return not isinstance(header, dict) or header.get("kid") in {key.kid for key in keys.keys}
+    # A list, so that a kid of any type can be looked for.
+    return not isinstance(header, dict) or header.get("kid") in [key.kid for key in keys.keys]
 
 
 def _public(error: Exception) -> str:

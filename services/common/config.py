@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.common.logs import LEVELS
 from services.common.secret import Secret
 
 T = TypeVar("T")
@@ -88,6 +89,10 @@ class ServiceConfig:
     """debug, info, warning or error."""
     region: str = "local"
     """The region this process runs in."""
+
+    def __post_init__(self) -> None:
+        if self.log_level not in LEVELS:
+            raise ConfigError(f"CAUSEWAY_LOG_LEVEL must be one of {', '.join(LEVELS)}")
 
 
 def parse_duration(text: str) -> timedelta:

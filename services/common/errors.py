@@ -114,6 +114,11 @@ class InvalidRequest(DomainError):
         """For a single field."""
         return cls(f"{field}: {description}", violations=[FieldViolation(field, description)])
 
+    @classmethod
+    def whole(cls, description: str) -> InvalidRequest:
+        """For the request as a whole."""
+        return cls(description, violations=[FieldViolation("", description)])
+
 
 class InvalidPageToken(InvalidRequest):
     """The page token was not issued for this query."""
@@ -158,6 +163,11 @@ class ModelUnavailable(DomainError):
 
     reason = Reason.MODEL_UNAVAILABLE
     code = Code.UNAVAILABLE
+
+
+class ModelFailed(ModelUnavailable):
+    """A model was reached and failed over its input. To clients it is as good as away: another try may go
+    well. Whoever would wait for it to come back must know that it is there."""
 
 
 class PeerUnavailable(DomainError):

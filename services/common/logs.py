@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+LEVELS = ("debug", "info", "warning", "error")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,8 +40,8 @@ def configure(service: str, level: str) -> None:
     Raises:
         ValueError: ``level`` is none of debug, info, warning, error.
     """
-    if level not in ("debug", "info", "warning", "error"):
-        raise ValueError(f"log level {level!r} is none of debug, info, warning, error")
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

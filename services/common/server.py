@@ -88,13 +88,17 @@ C = TypeVar("C", bound=HasService)
 
 
 def main(name: str, kind: type[C], build: Callable[[C, AsyncExitStack], Awaitable[Application]]) -> int:
-    """What a service's ``__main__`` does: reads the configuration and runs. Returns the exit code."""
+    """What a service's ``__main__`` does: reads the configuration and runs. Returns the exit code.
+
+    Settings that do not hold, some of which turn out as they are used, are told in a line: a traceback would
+    be about us, and they are the operator's.
+    """
     try:
         config = load(kind)
+        run(name, config.service, partial(build, config))
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    run(name, config.service, partial(build, config))
     return 0
 
 

@@ -27,9 +27,13 @@ def to_status(error: DomainError, request_id: str) -> status_pb2.Status:
     info.metadata.update(error.metadata)
     info.metadata["request_id"] = request_id
     status.details.add().Pack(info)
-    if error.violations:
+    violations = error.violations
+    if code is Code.INVALID_ARGUMENT and not violations:
+        # Clients may rely on there being one; an empty path is that of the request as a whole.
+        violations = (FieldViolation("", status.message),)
+    if violations:
         bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:_MAX_VIOLATIONS]:
+        for violation in violations[:_MAX_VIOLATIONS]:
             bad.field_violations.add(field=violation.field, description=violation.description)
         status.details.add().Pack(bad)
     if reason is Reason.QUOTA_EXCEEDED:

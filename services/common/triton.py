@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,10 +30,12 @@ from services.common.errors import (
     DeadlineExceeded,
     DomainError,
     InvalidRequest,
+    ModelFailed,
     ModelUnavailable,
     Overloaded,
     PromptTooLong,
 )
+from services.common.pulse import Pulse
 
 EMBED_BATCH = 16
 """Texts in one request. Small enough that several clients share a batch fairly, large enough that the cost of
@@ -41,6 +45,15 @@ RETRY_AFTER_OVERLOAD = timedelta(seconds=1)
 REGION_KEY = "x-causeway-region"
 """Response header by which a proxy may tell the region that it is in."""
 _LONGEST_REGION = 63
+
+PROBE_TEXT = "ok"
+"""What a model is given to see whether it works."""
+_PROBE: Mapping[str, Any] = {"probe": True, "max_tokens": 1}
+
+_DEAD = "healthy"
+"""In all that Triton says of a model process that is gone: "is not healthy", "is unhealthy"."""
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""What a model's own exceptions arrive as."""
 
 _FINAL = "triton_final_response"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -69,6 +82,7 @@ class TritonClient:
         self.generator = generator
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._answered: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
         self._channel = dial(self._peer, CHANNEL_OPTIONS)
@@ -105,6 +119,7 @@ class TritonClient:
             response = await self._stub.ModelInfer(request, **_options())
         except grpc.aio.AioRpcError as error:
             raise _domain_error(error.code(), error.details() or "", self.embedder) from error
+        self._answered[self.embedder] = time.monotonic()
         shape = tuple(response.outputs[0].shape)
         return np.frombuffer(response.raw_output_contents[0], dtype="<f4").reshape(shape)
 
@@ -138,6 +153,7 @@ class TritonClient:
                 chunk = _chunk(response.infer_response, region)
                 if chunk is not None:
                     finished = finished or bool(chunk.finish_reason)
+                    self._answered[model] = time.monotonic()
                     yield chunk
                 if response.infer_response.parameters[_FINAL].bool_param:
                     break
@@ -148,18 +164,18 @@ class TritonClient:
         if not finished:
             raise ModelUnavailable(f"the model {model} broke off its answer")
 
-    async def ready(self, model: str) -> bool:
-        """Whether Triton says that it can serve a model; with a dead stub it still does."""
-        try:
-            reply = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=2.0)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(reply.ready)
+    def pulse(self, model: str) -> Pulse:
+        """Tells whether the embedder, or a generator, works."""
+        infer = self._probe_embedder if model == self.embedder else partial(self._probe_generator, model)
+        return Pulse(infer, lambda: self._answered.get(model, float("-inf")))
 
-    async def check(self, model: str) -> None:
-        """For health: raises ModelUnavailable unless ``ready``."""
-        if not await self.ready(model):
-            raise ModelUnavailable(f"the model {model} is not ready")
+    async def _probe_embedder(self) -> None:
+        await self.embed([PROBE_TEXT])
+
+    async def _probe_generator(self, model: str) -> None:
+        """The generator answers a probe from beside its line. One that knows no probes writes one token."""
+        async for _ in self.generate([{"role": "user", "content": PROBE_TEXT}], _PROBE, model=model):
+            pass
 
 
 def _options() -> dict[str, Any]:
@@ -222,11 +238,13 @@ def _stream_error(message: str, model: str) -> DomainError:
 def _domain_error(code: grpc.StatusCode, details: str, model: str) -> DomainError:
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         # The generator's own words are safe to show; they name the parameter, never the prompt.
-        return InvalidRequest(
+        return InvalidRequest.whole(
             details.partition("invalid_argument: ")[2] or f"the model {model} refuses the input"
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"the model {model} did not answer in time")
     if "overloaded: " in details:
         return Overloaded("every slot of the model is taken", retry_after=RETRY_AFTER_OVERLOAD)
+    if code in _FAULTS and _DEAD not in details:
+        return ModelFailed(f"the model {model} failed")
     return ModelUnavailable(f"the model {model} cannot be reached")

@@ -1,12 +1,18 @@
-"""Checks requests before a handler sees them: decodable, no unknown fields, every limit of the proto held."""
+"""Checks requests before a handler sees them: decodable, no unknown fields, every limit of the proto held.
+
+Every refusal names the fields that it is about, as paths from the request. What is not about one field is
+about the request as a whole, whose path is empty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import protovalidate
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from services.common.errors import FieldViolation, InvalidRequest
 
@@ -24,19 +30,19 @@ def decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
     try:
         message = deserialize(data)
     except (DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidRequest("the request is not a valid encoding of its message") from error
+        raise InvalidRequest.whole("the request is not a valid encoding of its message") from error
     if not isinstance(message, Message) or not message.DESCRIPTOR.file.package.startswith("causeway."):
         return message
-    check(message)
-    return message
-
-
-def check(message: Message) -> None:
-    """Raises InvalidRequest unless the message holds every rule of its proto, and no unknown field."""
     size = message.ByteSize()
     message.DiscardUnknownFields()
     if message.ByteSize() != size:
-        raise InvalidRequest("the request has fields that this server does not know")
+        # Finding out which takes longer, and so is left to the requests that have some.
+        raise _with_unknown_fields(deserialize(data))
+    _check(message)
+    return message
+
+
+def _check(message: Message) -> None:
     violations = [
         FieldViolation(_path(found.proto.field), found.proto.message or found.proto.rule_id)
         for found in protovalidate.collect_violations(message)[:_MAX_VIOLATIONS]
@@ -44,6 +50,35 @@ def check(message: Message) -> None:
     if violations:
         first = violations[0]
         raise InvalidRequest(f"{first.field}: {first.description}".lstrip(": "), violations=violations)
+
+
+def _with_unknown_fields(message: Message) -> InvalidRequest:
+    text = "the request has fields that this server does not know"
+    paths = list(islice(dict.fromkeys(unknown_fields(message)), _MAX_VIOLATIONS))
+    if not paths:
+        return InvalidRequest.whole(text)
+    violations = [FieldViolation(path, "is not known to this server") for path in paths]
+    return InvalidRequest(f"{text}: {', '.join(paths)}", violations=violations)
+
+
+def unknown_fields(message: Message, path: str = "") -> Iterator[str]:
+    """Paths of the fields, each of which ends in a number, since that is all that is known of it."""
+    unknown_set: Any = UnknownFieldSet(message)  # its published types lack the iteration
+    for unknown in unknown_set:
+        yield f"{path}{unknown.field_number}"
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].message_type is not None:
+                for key, item in value.items():
+                    name = f'"{key}"' if isinstance(key, str) else str(key)
+                    yield from unknown_fields(item, f"{path}{field.name}[{name}].")
+        elif field.is_repeated:
+            for index, item in enumerate(value):
+                yield from unknown_fields(item, f"{path}{field.name}[{index}].")
+        else:
+            yield from unknown_fields(value, f"{path}{field.name}.")
 
 
 def _path(field: Any) -> str:

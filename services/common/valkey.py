@@ -15,6 +15,9 @@ from redis.backoff import ExponentialBackoff
 from services.common.errors import StoreUnavailable
 from services.common.secret import Secret
 
+Valkey = redis.asyncio.Redis
+"""A client, to those who only hand it on."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValkeyConfig:

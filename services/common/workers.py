@@ -1,4 +1,13 @@
-"""Several processes of one service on one port: the kernel spreads connections over them (SO_REUSEPORT)."""
+"""Several processes of one service on one port: the kernel spreads connections over them (SO_REUSEPORT).
+
+Rules of the process that starts the others:
+
+- It takes its signals when it asks for them, one after another, and never in between: between a fork and the
+  note of its pid a signal would find no child to pass on to, and would be lost on one that still has its
+  parent's way with signals.
+- A child that dies is replaced after a pause, so that one that cannot run does not keep the machine busy.
+- After SIGTERM or SIGINT nothing is started any more, and it ends when the last child has.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +21,8 @@ from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _RESTART_PAUSE = 0.5
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+_AWAITED = _STOP | {signal.SIGCHLD}
 
 log = logging.getLogger(__name__)
 
@@ -27,26 +38,45 @@ def run(count: int, serve: Callable[[bool], None]) -> None:
     if count == 1:
         serve(False)
         return
-    children: set[int] = set()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    children = {_fork(serve) for _ in range(count)}
     stopping = False
+    restart: float | None = None
+    while children or not stopping:
+        if _next_signal(restart) in _STOP:
+            stopping, restart = True, None
+            for pid in children:
+                os.kill(pid, signal.SIGTERM)
+        for pid, code in _ended():
+            children.discard(pid)
+            if not stopping:
+                log.warning("worker died", extra={"pid": pid, "exit": code})
+                restart = restart or time.monotonic() + _RESTART_PAUSE
+        if not stopping and restart is not None and time.monotonic() >= restart:
+            restart = None
+            while len(children) < count:
+                children.add(_fork(serve))
 
-    def forward(signum: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for pid in children:
-            os.kill(pid, signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, forward)
-    for _ in range(count):
-        children.add(_fork(serve))
-    while children:
-        pid, status = os.wait()
-        children.discard(pid)
-        if not stopping:
-            log.warning("worker died", extra={"pid": pid, "exit": os.waitstatus_to_exitcode(status)})
-            time.sleep(_RESTART_PAUSE)
-            children.add(_fork(serve))
+def _next_signal(until: float | None) -> int | None:
+    """Waits for one; None when the time comes first."""
+    if until is None:
+        return signal.sigwait(_AWAITED)
+    caught = signal.sigtimedwait(_AWAITED, max(0.0, until - time.monotonic()))
+    return None if caught is None else caught.si_signo
+
+
+def _ended() -> list[tuple[int, int]]:
+    """Pid and exit code of every child that has ended: several of them may send one signal."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
 def _fork(serve: Callable[[bool], None]) -> int:
@@ -60,6 +90,8 @@ def _fork(serve: Callable[[bool], None]) -> int:
         os._exit(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What has come meanwhile comes now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
     code = 1
     try:
         serve(True)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from services.common.server import run
+import sys
+
+from services.common.server import main
 from services.gateway.app import build
 from services.gateway.config import Config
 
-
-def main() -> None:
-    """Reads the settings and serves until SIGTERM."""
-    config = Config.from_env()
-    run("gateway", config.service, lambda stack: build(config, stack))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main("gateway", Config, build))

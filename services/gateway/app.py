@@ -52,8 +52,10 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
     background = await stack.enter_async_context(Background(FLUSH))
     policy = PolicyService(policy_channel)
     conversations = SessionService(session_channel)
-    generator = TritonGenerator(triton)
-    embedder = TritonEmbedder(triton)
+    generator_pulse = await stack.enter_async_context(triton.pulse(config.models.generator))
+    embedder_pulse = await stack.enter_async_context(triton.pulse(config.models.embedder))
+    generator = TritonGenerator(triton, generator_pulse)
+    embedder = TritonEmbedder(triton, embedder_pulse)
     endings = Endings(background, policy, conversations, config.chat.finish_timeout)
     engine = ChatEngine(
         Parts(
@@ -90,8 +92,8 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
             "policy": partial(serving, policy_channel),
             "session": partial(serving, session_channel),
             "retrieval": partial(serving, retrieval_channel),
-            "generator": partial(triton.check, config.models.generator),
-            "embedder": partial(triton.check, config.models.embedder),
+            "generator": generator_pulse.check,
+            "embedder": embedder_pulse.check,
         },
         # Without policy nothing may be done, without the generator no question is answered. The loss of the
         # others leaves chats without a conversation, or without documents.

@@ -11,11 +11,11 @@ from services.gateway.ports import Embedder, Generator
 from services.gateway.settings import ModelSettings
 
 FRESH = 1.0
-"""Seconds for which Triton's word holds: as often as Kubernetes would ask a readiness probe."""
+"""Seconds for which an answer holds: as often as Kubernetes would ask a readiness probe."""
 
 
 class Catalogue:
-    """The models, from the settings, and whether each is up, from Triton."""
+    """The models, from the settings, and whether each works, found out by using it."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Catalogue:
         self._until = 0.0
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models, the default generator first. Triton is asked once in FRESH seconds, whoever asks."""
+        """The models, the default generator first. Found out once in FRESH seconds, whoever asks."""
         if not self._is_fresh():
             async with self._asking:
                 # Whoever had the lock before may have asked.

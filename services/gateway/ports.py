@@ -121,7 +121,7 @@ class Generator(Protocol):
         """Streams an answer."""
 
     async def ready(self) -> bool:
-        """Whether it is up."""
+        """Whether it works."""
 
 
 class Embedder(Protocol):
@@ -131,4 +131,4 @@ class Embedder(Protocol):
         """A vector of length 1 for each text."""
 
     async def ready(self) -> bool:
-        """Whether it is up."""
+        """Whether it works."""

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.common.errors import PromptTooLong
+from services.common.errors import FieldViolation, PromptTooLong
 from services.gateway.lexical import similar, terms
 from services.gateway.model import Passage, Role, Turn
 from services.gateway.refusal import NOT_IN_DOCUMENTS
@@ -125,7 +125,8 @@ class PromptWriter:
             contents.append(PLAIN_RULES)
         tokens = estimate_messages(contents)
         if tokens + _LEAST_ANSWER > self._context:
-            raise PromptTooLong(f"the question does not fit the model's context of {self._context} tokens")
+            text = f"does not fit the model's context of {self._context} tokens"
+            raise PromptTooLong(f"the question {text}", violations=[FieldViolation("text", text)])
         return tokens
 
     def _room(self, question: str, *, grounded: bool) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
-import redis.asyncio
-
 from causeway.policy.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
@@ -19,7 +17,7 @@ from causeway.policy.v1 import (
 )
 from services.common.postgres import Database
 from services.common.server import Application, Binding
-from services.common.valkey import open_valkey
+from services.common.valkey import Valkey, open_valkey
 from services.policy.adapters.postgres_audit import PostgresAuditLog
 from services.policy.adapters.valkey_quota import ValkeyQuotaLedger
 from services.policy.adapters.valkey_rates import ValkeyRateMeter
@@ -51,16 +49,14 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
     return application(config, database, valkey)
 
 
-def application(config: Config, database: Database, valkey: redis.asyncio.Redis) -> Application:
+def application(config: Config, database: Database, valkey: Valkey) -> Application:
     """The service over open stores. Decisions and redactions need neither of them."""
     plan = QuotaPlan(config.quota.tokens, config.quota.window)
-    quotas = Quotas(ValkeyQuotaLedger(valkey), plan, config.quota.lease)
+    ledger = ValkeyQuotaLedger(valkey)
+    quotas = Quotas(ledger, plan, config.quota.lease)
     trail = Trail(PostgresAuditLog(database))
     decisions = RoleTable()
     edge = _edge(config, decisions, valkey)
-
-    async def check_valkey() -> None:
-        await valkey.ping()
 
     return Application(
         bindings=[
@@ -90,11 +86,11 @@ def application(config: Config, database: Database, valkey: redis.asyncio.Redis)
         ],
         permissions=PERMISSIONS,
         proxied={binding.descriptor.full_name for binding in edge},
-        dependencies={"postgres": database.check, "valkey": check_valkey},
+        dependencies={"postgres": database.check, "valkey": ledger.check},
     )
 
 
-def _edge(config: Config, decisions: RoleTable, valkey: redis.asyncio.Redis) -> Sequence[Binding]:
+def _edge(config: Config, decisions: RoleTable, valkey: Valkey) -> Sequence[Binding]:
     """What Envoys at the edge ask, if there are any."""
     if not config.edge.enabled:
         return ()

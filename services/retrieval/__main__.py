@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from services.common.server import run
+import sys
+
+from services.common.server import main
 from services.retrieval.app import build
 from services.retrieval.config import Config
 
-
-def main() -> None:
-    """Reads the settings and serves until SIGTERM."""
-    config = Config.from_env()
-    run("retrieval", config.service, lambda stack: build(config, stack))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main("retrieval", Config, build))

@@ -56,6 +56,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
     stack.push_async_callback(valkey.aclose)
     index = await stack.enter_async_context(MilvusIndex(config.milvus))
     triton = await stack.enter_async_context(TritonClient(config.triton))
+    pulse = await stack.enter_async_context(triton.pulse(triton.embedder))
 
     store = PostgresDocuments(database)
     queue = ValkeyQueue(valkey)
@@ -95,7 +96,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
             "postgres": database.check,
             "valkey": queue.check,
             "milvus": index.check,
-            "triton": embedder.check,
+            "triton": pulse.check,
         },
         required={"postgres"},
         background=[listener.run, relay.run],

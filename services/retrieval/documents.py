@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from services.common.config import ConfigError
 from services.common.errors import InvalidPageToken, InvalidRequest, RequestIdReused
 from services.common.pagination import decode_page_token, encode_page_token, page_limit
 from services.retrieval.errors import DocumentTooLarge
@@ -38,6 +39,20 @@ class Limits:
     """Most bytes of an uploaded document."""
     buffered_bytes: int = 128 * 1024 * 1024
     """Most bytes of unfinished uploads that one process holds."""
+    tenant_buffered_bytes: int = 64 * 1024 * 1024
+    """Most of them that are one tenant's: what is left is for the others."""
+    upload_idle: timedelta = timedelta(seconds=15)
+    """How long an upload may send nothing before it is given up. Longer than a client's longest pause between
+    two pieces, its retransmissions included."""
+
+    def __post_init__(self) -> None:
+        if not self.upload_bytes <= self.tenant_buffered_bytes <= self.buffered_bytes:
+            raise ConfigError(
+                "CAUSEWAY_LIMITS_UPLOAD_BYTES must be at most CAUSEWAY_LIMITS_TENANT_BUFFERED_BYTES, and that"
+                " at most CAUSEWAY_LIMITS_BUFFERED_BYTES: else nobody can upload the largest document"
+            )
+        if self.upload_idle <= timedelta(0):
+            raise ConfigError("CAUSEWAY_LIMITS_UPLOAD_IDLE must be positive")
 
 
 class Documents:

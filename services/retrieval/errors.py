@@ -78,6 +78,25 @@ class IngestionAbandoned(IngestionError):
 
     reason = Reason.INTERNAL
 
+    @classmethod
+    def after(cls, cause: Exception | None) -> IngestionAbandoned:
+        """``cause``: the last failure. Its words are shown only where they were made for the public."""
+        if isinstance(cause, DomainError):
+            return cls(
+                f"indexing the document failed repeatedly, the last time because {cause.message};"
+                " upload it again",
+                metadata={"cause": cause.status[1].name},
+            )
+        return cls("indexing the document failed repeatedly; upload it again")
+
+
+class IndexRefusal(DomainError):
+    """The index was reached and refuses what was asked of it: our fault, or the document's, and no reason to
+    ask again and again."""
+
+    reason = Reason.INTERNAL
+    code = Code.INTERNAL
+
 
 class IndexMissing(Exception):
     """The index has no collection, or not the one that was written to: it has to be rebuilt."""

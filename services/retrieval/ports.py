@@ -1,6 +1,7 @@
 """What the cores need of the world. The contract suites in tests/contract/retrieval say it in tests.
 
-Every method that talks to a server raises StoreUnavailable or ModelUnavailable when it cannot be reached.
+Every method that talks to a server raises StoreUnavailable or ModelUnavailable when it cannot be reached. One
+that answers, but not with what was asked for, is another error: IndexRefusal, ModelFailed.
 """
 
 from __future__ import annotations
@@ -240,6 +241,7 @@ class Embedder(Protocol):
 
         Raises:
             InvalidRequest: the model refuses a text.
+            ModelFailed: the model failed over it.
             Overloaded: try again later.
         """
         ...

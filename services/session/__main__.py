@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from services.common.server import run
+import sys
+
+from services.common.server import main
 from services.session.app import build
 from services.session.config import Config
 
-
-def main() -> None:
-    """Reads the settings and serves until SIGTERM."""
-    config = Config.from_env()
-    run("session", config.service, lambda stack: build(config, stack))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main("session", Config, build))

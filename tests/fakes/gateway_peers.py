@@ -60,6 +60,8 @@ class Peers:
     """Where the proxy in front of Triton says that it is."""
     dead: bool = False
     """Triton fails every call at once."""
+    probes: int = 0
+    """How often the generator was asked whether it works."""
     denied: bool = False
     quota: int = 1_000_000
     pauses: dict[str, float] = field(default_factory=dict)
@@ -76,8 +78,8 @@ class Peers:
     deadlines: list[float] = field(default_factory=list)
     """Seconds that were left, as the peers saw them."""
     streaming: int = 0
-    cancelled_at: float = 0.0
-    """``time.monotonic()`` at which Triton saw its stream cancelled."""
+    cancelled: bool = False
+    """Whether Triton saw a stream cancelled."""
     sent: int = 0
 
     def begun(self) -> tuple[int, str]:
@@ -220,10 +222,6 @@ class TritonPeer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     def __init__(self, peers: Peers) -> None:
         self.peers = peers
 
-    async def ModelReady(self, request: Any, context: Context) -> Any:
-        """Whether it is ready."""
-        return service_pb2.ModelReadyResponse(ready=not self.peers.dead)
-
     async def ModelInfer(self, request: Any, context: Context) -> Any:
         """Embeds: each text becomes (1, 0)."""
         if self.peers.dead:
@@ -244,6 +242,11 @@ class TritonPeer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             item.name: raw[4:].decode()
             for item, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         }
+        if json.loads(inputs["PARAMS"]).get("probe"):
+            # Answered from beside the line: an overloaded generator answers it, too.
+            peers.probes += 1
+            yield _piece("", "probe", "{}", final=True)
+            return
         peers.prompts.append(json.loads(inputs["MESSAGES"]))
         peers.params.append(json.loads(inputs["PARAMS"]))
         if peers.model_error:
@@ -270,7 +273,7 @@ class TritonPeer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             }
             yield _piece("", "stop", json.dumps(usage), final=True)
         except asyncio.CancelledError:
-            peers.cancelled_at = time.monotonic()
+            peers.cancelled = True
             raise
         finally:
             peers.streaming -= 1

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import numpy as np
 
+from fakes.retrieval_models import DIMENSIONS
 from services.common.errors import StoreUnavailable
-from services.retrieval.errors import IndexMissing
+from services.retrieval.errors import IndexMissing, IndexRefusal
 from services.retrieval.model import Chunk, Hit, MediaType, SearchFilter, tenant_id
 from services.retrieval.ports import Vectors
 
@@ -109,6 +110,8 @@ class FakeTenantIndex:
         await self._index.enter()
         if not self._index.exists:
             raise IndexMissing
+        if vectors.shape[1] != DIMENSIONS:
+            raise IndexRefusal("vectors of another model")
         for chunk, vector in zip(chunks, vectors, strict=True):
             words = _words(chunk.content.indexed)
             self._index.rows[chunk.id] = _Row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from fakes.retrieval_models import vector_of
+from services.common.triton import PROBE_TEXT
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """KServe's ModelInfer and ModelReady. ``gate`` holds answers while it is clear; ``hold_after`` clears it
-    once so many texts were embedded."""
+    """KServe's ModelInfer. ``gate`` holds answers while it is clear, but not to health; ``hold_after`` clears
+    it once so many texts were embedded; ``refusal`` is what every inference fails with."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -25,24 +26,29 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.hold_after: int | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-
-    async def ModelReady(self, request: Any, context: Any) -> Any:
-        """Always."""
-        return service_pb2.ModelReadyResponse(ready=True)
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Embeds the texts."""
+        if self.refusal is not None:
+            await context.abort(*self.refusal)
         texts = list(_texts(request.raw_input_contents[0]))
+        if texts == [PROBE_TEXT]:
+            return _answer(request, texts)
         if self.hold_after is not None and self.texts >= self.hold_after:
             self.hold_after = None
             self.gate.clear()
         await self.gate.wait()
         self.texts += len(texts)
-        vectors = np.stack([vector_of(text) for text in texts]).astype("<f4")
-        response = service_pb2.ModelInferResponse(model_name=request.model_name)
-        response.outputs.add(name="EMBEDDING", datatype="FP32", shape=list(vectors.shape))
-        response.raw_output_contents.append(vectors.tobytes())
-        return response
+        return _answer(request, texts)
+
+
+def _answer(request: Any, texts: Sequence[str]) -> Any:
+    vectors = np.stack([vector_of(text) for text in texts]).astype("<f4")
+    response = service_pb2.ModelInferResponse(model_name=request.model_name)
+    response.outputs.add(name="EMBEDDING", datatype="FP32", shape=list(vectors.shape))
+    response.raw_output_contents.append(vectors.tobytes())
+    return response
 
 
 def _texts(raw: bytes) -> list[str]:

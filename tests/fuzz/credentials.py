@@ -16,6 +16,8 @@ from fuzz.probe import Metadata
 from mesh.local.issuer import ISSUER
 from services.common.auth import ALGORITHM
 
+_ENDLESS_KID = b'{"alg": "ES256", "kid": ' + b"[" * 1500
+
 
 def issuer_of(platform: Platform) -> Issuer:
     """The platform's own issuer, able to sign whatever it is asked to."""
@@ -51,6 +53,11 @@ def hopeless(platform: Platform) -> Mapping[str, Metadata]:
         "algorithm none": f"{_part({'alg': 'none'})}.{body}.",
         "algorithm HS256": f"{_part({'alg': 'HS256', 'kid': issuer.key.kid})}.{body}.{signature}",
         "a header that is a list": f"{_part([])}.{body}.{signature}",
+        "a header without an end": f"{_encoded(b'[' * 1500)}.x.y",
+        "a header as deep as it may be long": f"{_encoded(b'[' * 380)}.x.y",
+        "a key id without an end": f"{_encoded(_ENDLESS_KID)}.{body}.{signature}",
+        "a key id that is a list": f"{_part({'alg': ALGORITHM, 'kid': []})}.{body}.{signature}",
+        "a key id that is an object": f"{_part({'alg': ALGORITHM, 'kid': {'a': 1}})}.{body}.{signature}",
         "a header of numbers": f"{_part({'alg': 1, 'kid': 1})}.{body}.{signature}",
         "claims that are a list": f"{head}.{_part([])}.{signature}",
         "the key of somebody else": Issuer(ISSUER).token("fuzz"),
@@ -98,4 +105,8 @@ def _claims(body: str) -> dict[str, Any]:
 
 
 def _part(value: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+    return _encoded(json.dumps(value).encode())
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

@@ -119,6 +119,8 @@ def complaint(answer: Answer, *, slow: bool = False) -> str:
         return f"the code is {answer.code.name}: {answer.details}"
     if answer.error is None:
         return f"{answer.code.name} without a reason of ours: {answer.details}"
+    if answer.code is grpc.StatusCode.INVALID_ARGUMENT and not answer.error.violations:
+        return f"INVALID_ARGUMENT without a field: {answer.details}"
     leaked = [leak for leak in LEAKS if leak in answer.details.lower()]
     if leaked:
         return f"the message tells of {leaked}: {answer.details}"

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from services.common.pulse import Pulse
 from services.common.triton import GenerationChunk, TritonClient
 from services.gateway.model import Usage
 from services.gateway.ports import Piece, Prompt
@@ -19,8 +20,9 @@ _MOST_CONTINUED = 32_768
 class TritonGenerator:
     """services.gateway.ports.Generator."""
 
-    def __init__(self, triton: TritonClient) -> None:
+    def __init__(self, triton: TritonClient, pulse: Pulse) -> None:
         self._triton = triton
+        self._pulse = pulse
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """Streams an answer; closing it cancels Triton's RPC, and so the model's work."""
@@ -31,15 +33,16 @@ class TritonGenerator:
                 yield Piece(chunk.text, chunk.finish_reason, usage, chunk.region)
 
     async def ready(self) -> bool:
-        """Whether it is up."""
-        return await self._triton.ready(self._triton.generator)
+        """Whether it works."""
+        return await self._pulse.works()
 
 
 class TritonEmbedder:
     """services.gateway.ports.Embedder."""
 
-    def __init__(self, triton: TritonClient) -> None:
+    def __init__(self, triton: TritonClient, pulse: Pulse) -> None:
         self._triton = triton
+        self._pulse = pulse
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """A vector for each text; batches go to Triton beside one another."""
@@ -47,8 +50,8 @@ class TritonEmbedder:
         return vectors
 
     async def ready(self) -> bool:
-        """Whether it is up."""
-        return await self._triton.ready(self._triton.embedder)
+        """Whether it works."""
+        return await self._pulse.works()
 
 
 def _messages(prompt: Prompt) -> Sequence[Mapping[str, str]]:

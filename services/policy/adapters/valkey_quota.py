@@ -65,6 +65,11 @@ class ValkeyQuotaLedger:
         self._settle = read_script("settle", "allow-oom")
         self._read = read_script("read", "no-writes")
 
+    async def check(self) -> None:
+        """Raises StoreUnavailable unless the server answers."""
+        with store_errors():
+            await self._client.ping()
+
     async def reserve(self, tenant: str, plan: QuotaPlan, reservation: Reservation) -> Quota:
         """See QuotaLedger."""
         answer = await self._run(

@@ -4,9 +4,10 @@ What one has to know of Milvus Lite's server:
 
 - it takes no partition key, so the tenant is a scalar field and every filter begins with it;
 - ``insert`` of a known id makes a second row, ``upsert`` does not;
-- an empty list in a filter, and any filter that does not parse, is an internal error to it, which pymilvus
-  tries again 75 times: hence no empty lists, ``retry_times=0`` and a timeout on every call;
-- a missing collection is error 100; a server that cannot be reached is error 2.
+- an empty list in a filter is an internal error to it: hence no empty lists;
+- what it refuses it refuses at once, by a code (milvus_errors.py);
+- pymilvus tries again what gRPC could not deliver, for as long as a call's timeout, and says of its end no
+  more than error 1, as it does of rows that do not fit the schema: hence our own timeout, which comes first.
 
 Documents never change, so their labels and media type stand beside each chunk, and filters need no second
 store.
@@ -33,6 +34,7 @@ from pymilvus.exceptions import MilvusException
 from services.common.context import current_call, remaining
 from services.common.errors import StoreUnavailable
 from services.common.secret import Secret
+from services.retrieval.adapters.milvus_errors import meaning
 from services.retrieval.errors import IndexMissing
 from services.retrieval.model import Chunk, Hit, MediaType, SearchFilter, tenant_id
 from services.retrieval.ports import Vectors
@@ -73,7 +75,6 @@ _ANALYZER = {
 # not answer is noticed by the timeout of each call.
 _GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 
-_COLLECTION_MISSING = 100
 _MAX_TEXT = 65_535  # bytes; Milvus' own limit of a VARCHAR
 _UPSERT_ROWS = 500  # a message of about 2 MB
 _MARGIN = 0.05  # seconds kept of the caller's deadline, to tell him why
@@ -226,7 +227,8 @@ class MilvusIndex:
 
         Raises:
             IndexMissing: there is no collection.
-            StoreUnavailable: no answer within ``timeout`` and the caller's deadline.
+            StoreUnavailable: no answer within ``timeout`` and the caller's deadline, or none at this time.
+            IndexRefusal: the server refuses what is asked.
         """
         seconds = timeout.total_seconds()
         left = remaining(current_call())
@@ -236,13 +238,9 @@ class MilvusIndex:
             # pymilvus minds the timeout of a call, not of the connection it may have to make first.
             async with asyncio.timeout(seconds):
                 await self._connect()
-                yield {"timeout": seconds, "retry_times": 0}
-        except MilvusException as error:
-            if error.code == _COLLECTION_MISSING:
-                raise IndexMissing from error
-            raise StoreUnavailable("the index cannot be reached") from error
-        except (grpc.RpcError, TimeoutError, OSError) as error:
-            raise StoreUnavailable("the index cannot be reached") from error
+                yield {"timeout": seconds + 1, "retry_times": 0}
+        except (MilvusException, grpc.RpcError, TimeoutError, OSError) as error:
+            raise meaning(error) from error
 
     async def _connect(self) -> None:
         """The client's own connecting makes as many connections as there are first calls."""

@@ -51,7 +51,3 @@ class TritonEmbedder:
                     return await self._client.embed(texts)
             except (TimeoutError, DeadlineExceeded) as error:
                 raise ModelUnavailable("the embedder does not answer") from error
-
-    async def check(self) -> None:
-        """Raises ModelUnavailable unless Triton says that the model is ready."""
-        await self._client.check(self._client.embedder)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from services.common.server import run
+import sys
+
+from services.common.server import main
 from services.retrieval.config import Config
 from services.retrieval.indexer.app import build
 
-
-def main() -> None:
-    """Reads the settings and works until SIGTERM."""
-    config = Config.from_env()
-    run("indexer", config.service, lambda stack: build(config, stack))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main("indexer", Config, build))

@@ -28,6 +28,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
     stack.push_async_callback(valkey.aclose)
     index = await stack.enter_async_context(MilvusIndex(config.milvus))
     triton = await stack.enter_async_context(TritonClient(config.triton))
+    pulse = await stack.enter_async_context(triton.pulse(triton.embedder))
     reader = await stack.enter_async_context(ProcessReader(config.reader))
 
     settings = config.indexer
@@ -52,7 +53,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Application:
             "postgres": database.check,
             "valkey": queue.check,
             "milvus": index.check,
-            "triton": embedder.check,
+            "triton": pulse.check,
         },
         required={"postgres", "valkey", "milvus", "triton"},
         background=[upkeep.run, runner.run],

@@ -1,4 +1,14 @@
-"""Keeps workers busy: takes jobs, holds them while they are worked on, and decides what a failure means."""
+"""Keeps workers busy: takes jobs, holds them while they are worked on, and decides what a failure means.
+
+Rules:
+
+- What cannot be reached, or has too much to do, is waited for as long as it takes: no other job would fare
+  better, and none is to blame.
+- Every other failure is the job's own, as far as anybody can tell. It is not given back, so it comes again
+  after the visibility timeout, and each of its deliveries counts.
+- After the last of them the job is given up: its operation fails, and says why. So is one whose deliveries
+  all ended without anybody noting how, because they brought the process down.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +17,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from services.common.errors import DomainError
+from services.common.errors import DomainError, ModelFailed, ModelUnavailable, Overloaded, StoreUnavailable
 from services.retrieval.errors import IndexingOvertaken, IndexMissing
 from services.retrieval.indexer.work import Worker
-from services.retrieval.model import Delivery
+from services.retrieval.model import Delivery, Job
 from services.retrieval.ports import Queue
 
 _WAIT = timedelta(seconds=1)
@@ -68,12 +78,8 @@ class Runner:
     async def _handle(self, delivery: Delivery) -> None:
         beat = asyncio.create_task(self._hold(delivery))
         try:
-            if delivery.attempt > self._attempts:
-                log.error("job given up", extra=_about(delivery))
-                await self._until_reachable(delivery, self._worker.abandon)
-            else:
-                await self._until_reachable(delivery, self._worker.perform)
-            await self._queue.done(delivery)
+            if await self._settle(delivery):
+                await self._queue.done(delivery)
         except asyncio.CancelledError:
             await self._give_back(delivery)
             raise
@@ -81,25 +87,42 @@ class Runner:
             # The queue is out of reach: the job will come again, and turn out to be done.
             log.warning("job not settled", extra=_about(delivery) | {"cause": str(error)[:300]})
         except Exception:
-            # Not given back: it comes again after the visibility timeout, and is counted.
-            log.exception("job failed", extra=_about(delivery))
+            log.exception("job not given up", extra=_about(delivery))
         finally:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
 
-    async def _until_reachable(self, delivery: Delivery, act: Callable[..., Awaitable[None]]) -> None:
+    async def _settle(self, delivery: Delivery) -> bool:
+        """Does the job, or gives it up; whether it is over."""
+        cause: Exception | None = None
+        if delivery.attempt <= self._attempts:
+            try:
+                await self._until_reachable(delivery, self._worker.perform)
+                return True
+            except Exception as error:
+                log.exception("job failed", extra=_about(delivery))
+                if delivery.attempt < self._attempts:
+                    return False
+                cause = error
+        log.error("job given up", extra=_about(delivery))
+        await self._until_reachable(delivery, lambda job: self._worker.abandon(job, cause))
+        return True
+
+    async def _until_reachable(self, delivery: Delivery, act: Callable[[Job], Awaitable[None]]) -> None:
         """Does it, waiting for whatever cannot be reached: that is not the job's fault, and not counted."""
         pause = _PAUSE
         while True:
             try:
                 await act(delivery.job)
                 return
+            except ModelFailed:
+                raise
             except IndexMissing:
                 log.warning("the index is missing", extra=_about(delivery))
                 await self._repair_quietly()
             except IndexingOvertaken:
                 log.info("job begins anew", extra=_about(delivery))
-            except DomainError as error:
+            except (StoreUnavailable, ModelUnavailable, Overloaded) as error:
                 log.warning(
                     "job waits",
                     extra=_about(delivery) | {"cause": f"{error}: {error.__cause__!r}"[:300]},

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from services.retrieval.errors import DocumentGone, IngestionAbandoned, IngestionError
+from services.retrieval.errors import DocumentGone, IndexRefusal, IngestionAbandoned, IngestionError
 from services.retrieval.model import Chunk, Job, JobKind, Work, chunk_id
 from services.retrieval.ports import Embedder, IndexingStore, Reader, VectorIndex
 
@@ -37,6 +37,7 @@ class Worker:
         Raises:
             StoreUnavailable, ModelUnavailable, Overloaded, IndexMissing, IndexingOvertaken: not now; it has
                 to be tried again.
+            Exception: it was tried and failed; it may be tried a few times more.
         """
         if job.kind is JobKind.DELETE:
             await self._remove(job)
@@ -57,13 +58,18 @@ class Worker:
             await self._index.for_tenant(job.tenant).delete(job.document_id)
             await self._store.fail(job, error.failure())
 
-    async def abandon(self, job: Job) -> None:
-        """Gives a job up that was tried too often."""
+    async def abandon(self, job: Job, cause: Exception | None) -> None:
+        """Gives a job up that was tried too often. ``cause``: how the last try ended, if anybody saw it."""
         if job.kind is JobKind.DELETE:
             # Nothing shows what is deleted; the outbox keeps the job, and the relay brings it again.
             return
-        error = IngestionAbandoned("indexing the document failed repeatedly; upload it again")
-        await self._index.for_tenant(job.tenant).delete(job.document_id)
+        error = IngestionAbandoned.after(cause)
+        try:
+            await self._index.for_tenant(job.tenant).delete(job.document_id)
+        except IndexRefusal:
+            # No search gives what is not READY in PostgreSQL, and the operation must end.
+            extra = {"document": str(job.document_id)}
+            log.exception("chunks of a document that was given up stay in the index", extra=extra)
         await self._store.fail(job, error.failure())
 
     async def _remove(self, job: Job) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fakes.retrieval_models import vector_of
+from services.retrieval.errors import IndexRefusal
 from services.retrieval.model import Chunk, ChunkText, MediaType, SearchFilter, chunk_id
 from services.retrieval.ports import TenantIndex, VectorIndex
 
@@ -187,3 +188,13 @@ async def test_an_index_is_whole_once_it_is_confirmed(index: VectorIndex) -> Non
     await index.confirm()
     assert await index.prepare() is False
     await index.check()
+
+
+async def test_what_the_index_refuses_is_told_from_an_index_that_is_away(
+    index: VectorIndex, tenant: str
+) -> None:
+    view, document = index.for_tenant(tenant), uuid4()
+    chunks = [Chunk(chunk_id(document, 0), 0, ChunkText("text", ""))]
+    with pytest.raises(IndexRefusal):
+        await view.upsert(document, MediaType.TEXT, {}, chunks, np.ones((1, 3), np.float32))
+    assert await view.count(document) == 0

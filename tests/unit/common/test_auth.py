@@ -99,6 +99,39 @@ async def test_what_is_no_token_is_refused(token: str) -> None:
         await Issuer().verifier().verify(token)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 1500,
+        b"[" * 380,
+        b'{"alg":"ES256","kid":' + b"[" * 1100,
+        b'{"alg":"ES256","kid":[]}',
+        b'{"alg":"ES256","kid":{"a":1}}',
+        b"\xff\xfe",
+        b'{"alg":"ES256","kid":"' + b"x" * 500 + b'"}',
+    ],
+)
+async def test_no_header_however_odd_is_more_than_a_token_that_is_refused(
+    header: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = Issuer()
+    verifier = issuer.verifier()
+    await verifier.verify(issuer.token())
+    # From now on a key that is not known is looked for, for which the header has to be read.
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    token = f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.e30.AA"
+    with pytest.raises(InvalidCredentials):
+        await verifier.verify(token)
+
+
+async def test_a_header_that_is_too_long_is_not_worth_reading_the_keys() -> None:
+    issuer = Issuer()
+    with pytest.raises(InvalidCredentials, match="too long"):
+        await issuer.verifier().verify(f"{'A' * 513}.e30.AA")
+    assert issuer.fetches == 0
+
+
 async def test_a_rotated_key_is_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     issuer = Issuer()
     verifier = issuer.verifier()

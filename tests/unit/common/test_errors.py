@@ -61,6 +61,21 @@ def test_an_error_survives_the_wire() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidRequest("words"),
+        errors.PromptTooLong("words"),
+        errors.RemoteError(Code.INVALID_ARGUMENT, Reason.INVALID_REQUEST, "words"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whoever_sent_an_invalid_argument_is_told_which_or_that_it_is_the_whole(error: DomainError) -> None:
+    arrived = from_status(to_status(error, "request-1"))
+    assert arrived is not None
+    assert arrived.violations == (FieldViolation("", "words"),)
+
+
 FORGED = base64.urlsafe_b64encode(zlib.crc32(b"5").to_bytes(4, "big") + b"5").decode()
 """The right checksum over something that is no cursor."""
 

@@ -8,17 +8,20 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from causeway.policy.v1 import audit_service_pb2 as audit_pb
 from causeway.retrieval.v1 import document_service_pb2 as documents_pb
 from causeway.retrieval.v1 import document_service_pb2_grpc, operation_service_pb2_grpc
 from causeway.retrieval.v1 import operation_service_pb2 as operations_pb
 from fakes.tokens import Issuer
-from services.common.errors import Code, DomainError, Reason
+from services.common import validation
+from services.common.errors import Code, DomainError, InvalidRequest, Reason
 from services.common.identity import current_caller
 from services.common.server import Application, Binding, serving
 
@@ -195,13 +198,56 @@ async def test_a_broken_limit_names_the_field(channel: grpc.aio.Channel, issuer:
     assert [item.field for item in details(error, error_details_pb2.BadRequest).field_violations] == ["id"]
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe", b"\x0a\x01x\xf8\x3f\x01"])
+@pytest.mark.parametrize(
+    "data, fields",
+    [
+        (b"\xff\xff\xff", [""]),
+        (b"\x0a\x02\xff\xfe", [""]),
+        (b"\x0a\x01x\xf8\x3f\x01", ["1023"]),
+        (b"\xf8\x3f\x01\xf8\x3f\x01\x78\x01", ["1023", "15"]),
+    ],
+)
 async def test_undecodable_bytes_and_unknown_fields_are_the_clients_fault(
-    channel: grpc.aio.Channel, issuer: Issuer, data: bytes
+    channel: grpc.aio.Channel, issuer: Issuer, data: bytes, fields: list[str]
 ) -> None:
     call = channel.unary_unary(f"{DOCUMENTS}GetDocument")
     error = await refused(call(data, metadata=issuer.metadata()))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    violations = details(error, error_details_pb2.BadRequest).field_violations
+    assert [item.field for item in violations] == fields
+    assert all(item.description for item in violations)
+
+
+def encoded(number: int, payload: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(payload)]) + payload
+
+
+STRANGE = b"\xf8\x3f\x01"
+"""Field 1023, which no message has."""
+
+
+@pytest.mark.parametrize(
+    "kind, data, path",
+    [
+        (
+            documents_pb.UploadDocumentRequest,
+            encoded(1, encoded(1, encoded(1, b"title") + STRANGE)),
+            "start.header.1023",
+        ),
+        (audit_pb.AppendRequest, encoded(1, b"") + encoded(1, STRANGE), "entries[1].1023"),
+        (struct_pb2.Struct, encoded(1, encoded(1, b"k") + encoded(2, STRANGE)), 'fields["k"].1023'),
+    ],
+)
+def test_an_unknown_field_is_named_by_its_path(kind: type[Message], data: bytes, path: str) -> None:
+    found = list(validation.unknown_fields(kind.FromString(data)))
+    assert found == [path]
+
+
+def test_many_unknown_fields_make_no_longer_an_answer() -> None:
+    data = b"".join(bytes([0x80 | number % 16 << 3, 16 + number // 16, 1]) for number in range(100))
+    with pytest.raises(InvalidRequest) as caught:
+        validation.decode(documents_pb.GetDocumentRequest.FromString, data)
+    assert len(caught.value.violations) == 32
 
 
 async def test_every_message_of_a_request_stream_is_validated(

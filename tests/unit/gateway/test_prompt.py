@@ -200,8 +200,9 @@ def test_the_answer_gets_what_the_context_leaves() -> None:
 
 
 def test_a_question_that_leaves_no_room_is_refused() -> None:
-    with pytest.raises(PromptTooLong):
+    with pytest.raises(PromptTooLong) as caught:
         draft(WITH, question="word " * 4000)
+    assert [violation.field for violation in caught.value.violations] == ["text"]
 
 
 @given(

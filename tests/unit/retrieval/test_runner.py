@@ -13,8 +13,16 @@ from fakes.retrieval_index import FakeIndex
 from fakes.retrieval_models import FakeEmbedder, FakeReader
 from fakes.retrieval_queue import FakeQueue, FakeQueueServer
 from fakes.retrieval_store import FakeRetrievalStore
-from services.common.errors import ModelUnavailable, StoreUnavailable
+from services.common.errors import (
+    DomainError,
+    InvalidRequest,
+    ModelFailed,
+    ModelUnavailable,
+    Overloaded,
+    StoreUnavailable,
+)
 from services.retrieval.documents import Documents
+from services.retrieval.errors import IndexRefusal
 from services.retrieval.indexer.runner import Runner
 from services.retrieval.indexer.upkeep import Upkeep
 from services.retrieval.indexer.work import Worker
@@ -102,6 +110,71 @@ async def test_a_lost_dependency_is_waited_for_and_not_counted(
         await becomes(documents, stored, DocumentState.READY)
     operation = await documents.get_operation("acme", stored.operation.id)
     assert operation.state is OperationState.SUCCEEDED
+
+
+@pytest.mark.parametrize("away", [ModelUnavailable, StoreUnavailable, Overloaded])
+async def test_what_is_away_or_busy_is_waited_for_longer_than_attempts_last(
+    documents: Documents,
+    store: FakeRetrievalStore,
+    server: FakeQueueServer,
+    make_runner: Callable[[], Runner],
+    embedder: FakeEmbedder,
+    away: type[DomainError],
+) -> None:
+    stored = await created(documents, store, server)
+    embedder.failures.extend([away("gone")] * 3)
+    async with running(make_runner()):
+        await becomes(documents, stored, DocumentState.READY)
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest.field("TEXT", "is not wanted"), ModelFailed("it failed"), IndexRefusal("no")]
+)
+async def test_a_job_that_is_refused_again_and_again_is_given_up_and_says_why(
+    documents: Documents,
+    store: FakeRetrievalStore,
+    server: FakeQueueServer,
+    make_runner: Callable[[], Runner],
+    embedder: FakeEmbedder,
+    error: DomainError,
+) -> None:
+    stored = await created(documents, store, server)
+    embedder.failures.extend([error] * 10)
+    async with running(make_runner()):
+        await becomes(documents, stored, DocumentState.FAILED)
+        async with asyncio.timeout(5):
+            while server.entries:
+                await asyncio.sleep(0.005)
+    assert len(embedder.failures) == 8, "as often as the runner was told to try"
+    operation = await documents.get_operation("acme", stored.operation.id)
+    assert operation.state is OperationState.FAILED
+    assert operation.failure is not None
+    assert error.message in operation.failure.message
+
+
+async def test_poisonous_jobs_keep_nobody_elses_waiting(
+    documents: Documents,
+    store: FakeRetrievalStore,
+    server: FakeQueueServer,
+    make_runner: Callable[[], Runner],
+    embedder: FakeEmbedder,
+) -> None:
+    async def refuse() -> None:
+        raise InvalidRequest.field("TEXT", "is not wanted")
+
+    # As many as the runner works on at once, each refused until its last attempt.
+    poison = [await created(documents, store, server, b"poison") for _ in range(4)]
+    for call in range(1, 5):
+        embedder.before[call] = refuse
+    async with running(make_runner()):
+        async with asyncio.timeout(5):
+            while embedder.calls < 4:
+                await asyncio.sleep(0.005)
+        embedder.before = dict.fromkeys(range(6, 100), refuse)
+        good = await created(documents, store, server, b"good")
+        await becomes(documents, good, DocumentState.READY)
+        for stored in poison:
+            await becomes(documents, stored, DocumentState.FAILED)
 
 
 async def test_a_job_that_brings_indexers_down_is_given_up(

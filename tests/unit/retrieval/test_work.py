@@ -7,9 +7,9 @@ import pytest
 from fakes.retrieval_index import FakeIndex
 from fakes.retrieval_models import FakeEmbedder, FakeReader
 from fakes.retrieval_store import FakeRetrievalStore
-from services.common.errors import ModelUnavailable, Reason
+from services.common.errors import ModelFailed, ModelUnavailable, Reason
 from services.retrieval.documents import Documents
-from services.retrieval.errors import DocumentUnreadable, IndexingOvertaken, IndexMissing
+from services.retrieval.errors import DocumentUnreadable, IndexingOvertaken, IndexMissing, IndexRefusal
 from services.retrieval.indexer.work import Worker
 from services.retrieval.model import DocumentState, Header, Job, JobKind, MediaType, OperationState, Stored
 
@@ -147,11 +147,37 @@ async def test_a_job_given_up_fails_its_operation(
     documents: Documents, store: FakeRetrievalStore, worker: Worker, index: FakeIndex
 ) -> None:
     stored, job = await created(documents, store)
-    await worker.abandon(job)
+    await worker.abandon(job, None)
     operation = await documents.get_operation("acme", stored.operation.id)
     assert operation.state is OperationState.FAILED
     assert operation.failure is not None
     assert operation.failure.reason is Reason.INTERNAL
+    assert not store.jobs
+
+
+async def test_a_job_given_up_says_why_where_the_words_are_for_the_public(
+    documents: Documents, store: FakeRetrievalStore, worker: Worker
+) -> None:
+    said = []
+    for cause in (ModelFailed("the model embedder failed"), RuntimeError("secret words")):
+        stored, job = await created(documents, store)
+        await worker.abandon(job, cause)
+        failure = (await documents.get_operation("acme", stored.operation.id)).failure
+        assert failure is not None
+        said.append((failure.message, dict(failure.metadata)))
+    assert "because the model embedder failed" in said[0][0]
+    assert said[0][1] == {"cause": "MODEL_UNAVAILABLE"}
+    assert "secret" not in str(said[1])
+
+
+async def test_a_job_is_given_up_though_the_index_refuses_to_forget_it(
+    documents: Documents, store: FakeRetrievalStore, worker: Worker, index: FakeIndex
+) -> None:
+    stored, job = await created(documents, store)
+    index.failures.append(IndexRefusal("no"))
+    await worker.abandon(job, None)
+    operation = await documents.get_operation("acme", stored.operation.id)
+    assert operation.state is OperationState.FAILED
     assert not store.jobs
 
 

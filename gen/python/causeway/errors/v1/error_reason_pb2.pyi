@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 21
     """A fault of the server; the request id finds it in the log. INTERNAL."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 22
-    """The caller's deadline passed before the work was done. DEADLINE_EXCEEDED."""
+    """The caller's deadline passed before the work was done, or the caller itself fell silent. DEADLINE_EXCEEDED."""
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 23
     """A limit on how much one tenant may keep has been reached. FAILED_PRECONDITION."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 24
@@ -131,7 +131,7 @@ ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 20
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 21
 """A fault of the server; the request id finds it in the log. INTERNAL."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 22
-"""The caller's deadline passed before the work was done. DEADLINE_EXCEEDED."""
+"""The caller's deadline passed before the work was done, or the caller itself fell silent. DEADLINE_EXCEEDED."""
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 23
 """A limit on how much one tenant may keep has been reached. FAILED_PRECONDITION."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 24

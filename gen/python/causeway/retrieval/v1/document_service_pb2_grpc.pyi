@@ -39,7 +39,9 @@ class DocumentServiceStub:
     """
     UploadDocument: _grpc.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives.
+    Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+    told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
+    seconds is given up (DEADLINE_EXCEEDED).
     """
     GetDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]
     """GetDocument reads one."""
@@ -61,7 +63,9 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """
     UploadDocument: _aio.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]  # type: ignore[assignment]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives.
+    Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+    told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
+    seconds is given up (DEADLINE_EXCEEDED).
     """
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
     """GetDocument reads one."""
@@ -92,7 +96,9 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.UploadDocumentResponse, _abc.Awaitable[_document_service_pb2.UploadDocumentResponse]]:
         """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-        Nothing is stored unless all of it arrives.
+        Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+        told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
+        seconds is given up (DEADLINE_EXCEEDED).
         """
 
     @_abc_1.abstractmethod
