@@ -183,16 +183,27 @@ async def _watch(
 
 
 async def _repeat(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call that finds the platform away, for `PATIENCE` seconds."""
+    """Repeat a call that finds the platform away, or no room as yet, for `PATIENCE` seconds."""
     deadline, pause = time.monotonic() + PATIENCE, 0.1
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+            told = _comes_back_after(error)
+            if told is None or time.monotonic() + told > deadline:
                 raise
-        await asyncio.sleep(pause)
+        await asyncio.sleep(max(pause, told))
         pause = min(2.0, pause * 2)
+
+
+def _comes_back_after(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds after which the call may be made again, at least; None when it will not do any better then."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return 0.0
+    refusal = from_call(error)
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and refusal and refusal.retry_after is not None:
+        return refusal.retry_after.total_seconds()
+    return None
 
 
 async def _draw(tally: Tally) -> None:

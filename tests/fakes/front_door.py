@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 
 import grpc
 from google.protobuf import any_pb2
@@ -50,6 +51,8 @@ class FrontDoor(
         """Why a document with this title is refused, by its operation."""
         self.unavailable = 0
         """How many of the next calls find nobody home."""
+        self.refuse_documents: list[status_pb2.Status] = []
+        """The statuses that the next documents are refused with."""
         self.abort_chat: grpc.StatusCode | None = None
         """The status that ends a chat after its events."""
         self.refuse_chat: status_pb2.Status | None = None
@@ -83,6 +86,8 @@ class FrontDoor(
         self, request: document_service_pb2.CreateDocumentRequest, context: grpc.ServicerContext
     ) -> document_service_pb2.CreateDocumentResponse:
         self._admit(context)
+        if self.refuse_documents:
+            context.abort_with_status(rpc_status.to_status(self.refuse_documents.pop(0)))
         operation = self._keep(request.header, request.content)
         return document_service_pb2.CreateDocumentResponse(operation=operation)
 
@@ -151,8 +156,14 @@ def answer(
     return events
 
 
-def refusal(code: grpc.StatusCode, message: str, field: str = "", description: str = "") -> status_pb2.Status:
-    """A status as the services send it, with the field at fault."""
+def refusal(
+    code: grpc.StatusCode,
+    message: str,
+    field: str = "",
+    description: str = "",
+    retry_after: timedelta | None = None,
+) -> status_pb2.Status:
+    """A status as the services send it, with the field at fault, and when to come back."""
     status = status_pb2.Status(code=code.value[0], message=message)
     packed = any_pb2.Any()
     packed.Pack(error_details_pb2.ErrorInfo(reason="ERROR_REASON_INVALID_REQUEST", domain="causeway.dev"))
@@ -162,6 +173,12 @@ def refusal(code: grpc.StatusCode, message: str, field: str = "", description: s
         bad.field_violations.add(field=field, description=description)
         packed = any_pb2.Any()
         packed.Pack(bad)
+        status.details.append(packed)
+    if retry_after is not None:
+        info = error_details_pb2.RetryInfo()
+        info.retry_delay.FromTimedelta(retry_after)
+        packed = any_pb2.Any()
+        packed.Pack(info)
         status.details.append(packed)
     return status
 

@@ -135,7 +135,7 @@ class MilvusIndex:
         after everything is queued, so that a crash in between leads here again."""
         try:
             async with self.errors(self._config.write_timeout) as call:
-                if await self._is_whole(call):
+                if await self.is_whole(call):
                     return not await self._client.has_collection(self._mark, **call)
                 for name in (self._mark, self.collection):
                     if await self._client.has_collection(name, **call):
@@ -145,7 +145,7 @@ class MilvusIndex:
         except IndexMissing as error:
             raise StoreUnavailable("the index was dropped while it was being made") from error
 
-    async def _is_whole(self, call: Mapping[str, Any]) -> bool:
+    async def is_whole(self, call: Mapping[str, Any]) -> bool:
         """A collection is made in several steps; one that was left between them cannot be searched."""
         if not await self._client.has_collection(self.collection, **call):
             return False
@@ -327,6 +327,9 @@ class MilvusTenant:
         ]
         for start in range(0, len(rows), _UPSERT_ROWS):
             async with self._index.errors(self._config.write_timeout) as call:
+                # Milvus takes rows once there is a collection, and finds none before it has its indexes.
+                if not await self._index.is_whole(call):
+                    raise IndexMissing
                 await self._client.upsert(self._index.collection, rows[start : start + _UPSERT_ROWS], **call)
 
     async def count(self, document_id: UUID) -> int:

@@ -7,9 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import grpc
+import numpy as np
 import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,6 +23,8 @@ from fakes.retrieval_triton import FakeTriton
 from services.common.secret import Secret
 from services.common.valkey import ValkeyConfig, open_valkey
 from services.retrieval.adapters.milvus import MilvusConfig, MilvusIndex
+from services.retrieval.errors import IndexMissing
+from services.retrieval.model import Chunk, ChunkText, MediaType, chunk_id
 
 from .harness import SUCCEEDED, Client, deployed
 
@@ -199,6 +202,24 @@ async def test_an_index_that_was_left_half_made_is_made_anew(
             async with asyncio.timeout(20):
                 while not await found_or_nothing(client):
                     await asyncio.sleep(0.05)
+
+
+async def test_an_index_that_is_still_being_made_takes_nothing(data_servers: Platform, tenant: str) -> None:
+    """A document would be ready that no search finds: Milvus takes rows before there is an index of them."""
+    config = MilvusConfig(uri=data_servers.milvus_uri, collection=f"making_{tenant.replace('-', '_')}")
+    async with MilvusIndex(config) as index, AsyncMilvusClient(uri=config.uri, dedicated=True) as milvus:
+        await index.prepare()
+        await milvus.release_collection(index.collection)
+        await milvus.drop_index(index.collection, "lexical")
+        document = uuid4()
+        chunk = Chunk(chunk_id(document, 0), 0, ChunkText("The zebra has stripes.", ""))
+        view = index.for_tenant(tenant)
+        with pytest.raises(IndexMissing):
+            await view.upsert(document, MediaType.TEXT, {}, [chunk], np.ones((1, 384), np.float32))
+        assert await index.prepare(), "it is made anew"
+        await view.upsert(document, MediaType.TEXT, {}, [chunk], np.ones((1, 384), np.float32))
+        assert await view.count(document) == 1
+        await milvus.drop_collection(index.collection)
 
 
 async def test_a_hung_index_is_told_within_the_deadline_and_documents_can_still_be_stored(

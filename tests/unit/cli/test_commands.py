@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -242,6 +243,22 @@ def test_ingestion_goes_on_when_the_platform_comes_back(front: FrontDoor, tmp_pa
     front.unavailable = 2
     assert cli.main(["ingest", str(tmp_path / "a.txt")]) == 0
     assert len(front.documents) == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_ingestion_comes_back_when_it_is_told_to(
+    front: FrontDoor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+    soon = refusal(exhausted, "too much is being uploaded", retry_after=timedelta(seconds=0.2))
+    (tmp_path / "a.txt").write_text("a")
+    front.refuse_documents = [soon, soon]
+    assert cli.main(["ingest", str(tmp_path / "a.txt")]) == 0
+    assert len(front.documents) == 1
+    (tmp_path / "b.txt").write_text("b")
+    front.refuse_documents = [refusal(exhausted, "the quota is used up", retry_after=timedelta(hours=1))]
+    assert cli.main(["ingest", str(tmp_path / "b.txt")]) == 1
+    assert "b.txt: the quota is used up" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("home")
