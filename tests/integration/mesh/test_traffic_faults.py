@@ -86,7 +86,8 @@ async def test_a_delay_is_as_long_as_it_says(mesh: Mesh) -> None:
     await apply(mesh, f"- fault: {{delay: {{percentage: {{value: 100}}, fixedDelay: 0.7s}}}}\n  {ROUTE}")
     began = time.monotonic()
     assert await mesh.client("caller").code() == "OK"
-    assert 0.7 <= time.monotonic() - began < 30
+    # Envoy's timers count whole milliseconds, and may be early by one.
+    assert 0.69 < time.monotonic() - began < 30
 
 
 async def test_a_routes_timeout_ends_a_call_that_has_no_deadline(mesh: Mesh) -> None:
