@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,11 +55,6 @@ class Target:
 def processes_of(domain: str) -> set[str]:
     """The processes that a service takes, itself included."""
     return {domain}.union(*(processes_of(need) for need in NEEDS.get(domain, ())))
-
-
-def is_built(domain: str) -> bool:
-    """Whether the service has a program."""
-    return importlib.util.find_spec(f"services.{domain}.__main__") is not None
 
 
 def metadata_of(platform: Platform, tenant: str = "fuzz") -> Metadata:
