@@ -37,7 +37,7 @@ from services.common.status import from_call
 STORE_AT_ONCE = 8
 WATCH_AT_ONCE = 32
 PATIENCE = 60.0
-"""Seconds during which a call that finds nobody home is repeated."""
+"""Seconds during which a call that finds nobody home, or no room, is repeated."""
 SMALL = 4 << 20
 """Bytes up to which a document is sent in one message."""
 

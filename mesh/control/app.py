@@ -19,7 +19,7 @@ from mesh.control import status
 from mesh.control.config import MeshConfig
 from mesh.control.identities import Identities
 from mesh.control.kept import Kept
-from mesh.control.pipeline import BadManifests, Pipeline
+from mesh.control.pipeline import BadManifests, Pipeline, Problem
 from mesh.control.transport import OwnIdentity
 from mesh.control.views import Views
 from mesh.control.watch import Watcher
@@ -149,8 +149,8 @@ class ControlPlane(Generic[M, I]):
         self.manifests.read = time.time()
         try:
             await self._take_over(self._config.sources, watcher)
-        except BadManifests as error:
-            self._report(error)
+        except Exception as error:
+            self._report(error if isinstance(error, BadManifests) else _unexpected(error))
             if self._manifests is None:
                 await self._recall(watcher)
             return
@@ -299,6 +299,13 @@ class ControlPlane(Generic[M, I]):
                 await asyncio.sleep(STATUS_AFTER)
             except TimeoutError:
                 pass  # Readers take an old file for a dead control plane.
+
+
+def _unexpected(error: Exception) -> BadManifests:
+    """A fault of our own: it must end neither the watch over the manifests nor what is in use."""
+    log.error("the manifests cannot be read", exc_info=error)
+    said = f"cannot be used, by a fault of the control plane: {type(error).__name__}: {error}"
+    return BadManifests([Problem(file="the manifests", line=0, path="", message=said[:1000])])
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

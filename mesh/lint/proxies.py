@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from mesh.lint.calls import allowed_callers
 from mesh.lint.finding import Problem, Rule, Severity
 from mesh.lint.view import Mesh, Workload
+from mesh.manifests.checks.mesh_config import BUILT_IN_PROVIDERS
 from mesh.manifests.envoy_filter import ApplyTo, EnvoyFilter
 from mesh.manifests.gateway import Gateway, ServerTLSMode
 from mesh.manifests.manifests import Manifest
@@ -96,17 +97,17 @@ def telemetries_collide(mesh: Mesh) -> Iterator[Problem]:
 
 def unknown_telemetry_provider(mesh: Mesh) -> Iterator[Problem]:
     """Telemetry goes to somebody."""
-    known = {provider.name for provider in mesh.manifests.mesh_config.extension_providers}
-    known |= {"envoy", "prometheus"}
-    scraped = {item.name for item in mesh.manifests.mesh_config.extension_providers if item.prometheus}
+    every = mesh.manifests.mesh_config.extension_providers
+    scraped = {item.name for item in every if item.prometheus} | BUILT_IN_PROVIDERS["metrics"]
+    known = {item.name for item in every if not item.prometheus}
     for telemetry in mesh.manifests.of(Telemetry):
-        parts = (*telemetry.spec.access_logging, *telemetry.spec.tracing)
-        for provider in _providers(parts):
-            if provider.name not in known:
-                message = f"meshConfig.extensionProviders has no {provider.name}"
-                yield Problem(telemetry, position_of(provider, "name"), message)
+        for field in ("access_logging", "tracing"):
+            for provider in _providers(getattr(telemetry.spec, field)):
+                if provider.name not in known | BUILT_IN_PROVIDERS[field]:
+                    message = f"meshConfig.extensionProviders has no {provider.name}"
+                    yield Problem(telemetry, position_of(provider, "name"), message)
         for provider in _providers(telemetry.spec.metrics):
-            if provider.name not in scraped | {"prometheus"}:
+            if provider.name not in scraped:
                 message = f"meshConfig.extensionProviders has no prometheus provider {provider.name}"
                 yield Problem(telemetry, position_of(provider, "name"), message)
 

@@ -98,7 +98,10 @@ def main(name: str, kind: type[C], build: Callable[[C, AsyncExitStack], Awaitabl
         run(name, config.service, partial(build, config))
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 2
+        return workers.HOPELESS
+    except SystemExit:
+        # A worker has told it already.
+        return workers.HOPELESS
     return 0
 
 
@@ -109,7 +112,13 @@ def run(name: str, config: ServiceConfig, build: Build) -> None:
     def serve(shared_port: bool) -> None:
         # A tenth less CPU for a call than with the loop of asyncio.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_main(config, build, shared_port=shared_port))
+            try:
+                runner.run(_main(config, build, shared_port=shared_port))
+            except ConfigError as error:
+                if not shared_port:
+                    raise
+                print(f"{name}: {error}", file=sys.stderr)
+                raise SystemExit(workers.HOPELESS) from error
 
     workers.run(config.workers, serve)
 

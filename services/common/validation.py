@@ -17,6 +17,10 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from services.common.errors import FieldViolation, InvalidRequest
 
 _MAX_VIOLATIONS = 32
+_UNKNOWN_FIELDS = "the request has fields that this server does not know"
+_SEARCHED = 16 << 10
+"""Bytes of a request up to which its unknown fields are looked for: Python makes an object of each, and eight
+megabytes hold four million."""
 
 
 def decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
@@ -36,6 +40,8 @@ def decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
     size = message.ByteSize()
     message.DiscardUnknownFields()
     if message.ByteSize() != size:
+        if len(data) > _SEARCHED:
+            raise InvalidRequest.whole(_UNKNOWN_FIELDS)
         # Finding out which takes longer, and so is left to the requests that have some.
         raise _with_unknown_fields(deserialize(data))
     _check(message)
@@ -53,12 +59,11 @@ def _check(message: Message) -> None:
 
 
 def _with_unknown_fields(message: Message) -> InvalidRequest:
-    text = "the request has fields that this server does not know"
     paths = list(islice(dict.fromkeys(unknown_fields(message)), _MAX_VIOLATIONS))
     if not paths:
-        return InvalidRequest.whole(text)
+        return InvalidRequest.whole(_UNKNOWN_FIELDS)
     violations = [FieldViolation(path, "is not known to this server") for path in paths]
-    return InvalidRequest(f"{text}: {', '.join(paths)}", violations=violations)
+    return InvalidRequest(f"{_UNKNOWN_FIELDS}: {', '.join(paths)}", violations=violations)
 
 
 def unknown_fields(message: Message, path: str = "") -> Iterator[str]:

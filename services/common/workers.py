@@ -6,6 +6,7 @@ Rules of the process that starts the others:
   note of its pid a signal would find no child to pass on to, and would be lost on one that still has its
   parent's way with signals.
 - A child that dies is replaced after a pause, so that one that cannot run does not keep the machine busy.
+- A child that ends with `HOPELESS` would end so again: all the others are ended, and it ends so itself.
 - After SIGTERM or SIGINT nothing is started any more, and it ends when the last child has.
 """
 
@@ -21,6 +22,8 @@ from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _RESTART_PAUSE = 0.5
+HOPELESS = 2
+"""Exit code of a process whose settings do not hold."""
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _AWAITED = _STOP | {signal.SIGCHLD}
 
@@ -33,6 +36,8 @@ def run(count: int, serve: Callable[[bool], None]) -> None:
     A child that dies is started again; SIGTERM and SIGINT reach all of them. The fork happens before gRPC or
     an event loop exists in this process, as gRPC requires
     (https://github.com/grpc/grpc/blob/master/doc/fork_support.md).
+
+    Raises SystemExit(HOPELESS) when a child ended so.
     """
     count = count or os.cpu_count() or 1
     if count == 1:
@@ -40,22 +45,27 @@ def run(count: int, serve: Callable[[bool], None]) -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     children = {_fork(serve) for _ in range(count)}
-    stopping = False
+    stopping = hopeless = False
     restart: float | None = None
     while children or not stopping:
-        if _next_signal(restart) in _STOP:
+        stop = _next_signal(restart) in _STOP
+        for pid, code in _ended():
+            children.discard(pid)
+            if code == HOPELESS:
+                stop = hopeless = True
+            elif not stopping:
+                log.warning("worker died", extra={"pid": pid, "exit": code})
+                restart = restart or time.monotonic() + _RESTART_PAUSE
+        if stop:
             stopping, restart = True, None
             for pid in children:
                 os.kill(pid, signal.SIGTERM)
-        for pid, code in _ended():
-            children.discard(pid)
-            if not stopping:
-                log.warning("worker died", extra={"pid": pid, "exit": code})
-                restart = restart or time.monotonic() + _RESTART_PAUSE
         if not stopping and restart is not None and time.monotonic() >= restart:
             restart = None
             while len(children) < count:
                 children.add(_fork(serve))
+    if hopeless:
+        raise SystemExit(HOPELESS)
 
 
 def _next_signal(until: float | None) -> int | None:
@@ -96,6 +106,8 @@ def _fork(serve: Callable[[bool], None]) -> int:
     try:
         serve(True)
         code = 0
+    except SystemExit as told:
+        code = told.code if isinstance(told.code, int) else 1
     except (
         BaseException
     ):  # whatever it was, it must be seen, and the child must not return into the parent's code

@@ -59,6 +59,8 @@ class FakeSteps:
     """By the name of a proxy, what in the manifests keeps it from being translated."""
     tried: set[str] = field(default_factory=set)
     """Names of proxies that are tried before anything is taken over."""
+    read_fails: Exception | None = None
+    """With what reading fails, if it is not the manifests that are at fault."""
     translated: list[str] = field(default_factory=list)
 
     def pipeline(self) -> Pipeline[FakeManifests, FakeIndex]:
@@ -76,6 +78,8 @@ class FakeSteps:
 
     def read(self, sources: Sequence[Path], former: FakeManifests | None) -> FakeManifests:
         del former
+        if self.read_fails is not None:
+            raise self.read_fails
         texts = {file: file.read_text() for source in sources for file in _files(source)}
         documents, problems = [], []
         for file, text in texts.items():

@@ -1,8 +1,8 @@
 """A process with workers, for tests of them: ``python -m fakes.worker_process WAY COUNT [PORT]``.
 
 ``idle``: each worker says its pid on standard output and waits to be ended. ``hasty``: each ends the whole
-at once. ``server``: each serves DocumentService on the port; GetDocument gives the worker's pid, and so does
-UploadDocument when the upload has ended.
+at once. ``hopeless``: all but the first cannot run. ``server``: each serves DocumentService on the port;
+GetDocument gives the worker's pid, and so does UploadDocument when the upload has ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from causeway.retrieval.v1 import document_service_pb2 as documents_pb
@@ -61,6 +62,15 @@ def hasty(_shared: bool) -> None:
     idle(_shared)
 
 
+def hopeless(_shared: bool) -> None:
+    """The second finds that its settings do not hold; the others would have gone on."""
+    if Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text("ascii").split()[0] == str(
+        os.getpid()
+    ):
+        idle(_shared)
+    raise SystemExit(workers.HOPELESS)
+
+
 def main(way: str, count: str, port: str = "0") -> None:
     """Runs until it is told to stop."""
     if way == "server":
@@ -70,7 +80,7 @@ def main(way: str, count: str, port: str = "0") -> None:
         run_service("workers", config, build)
         return
     logs.configure("workers", "info")
-    workers.run(int(count), {"idle": idle, "hasty": hasty}[way])
+    workers.run(int(count), {"idle": idle, "hasty": hasty, "hopeless": hopeless}[way])
 
 
 if __name__ == "__main__":

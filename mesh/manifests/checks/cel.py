@@ -73,6 +73,8 @@ def label_problem(expression: str) -> str | None:
         open_ended = _Parser(unwrapped(expression)).whole()
     except _RefusedError as problem:
         return str(problem)
+    except RecursionError:
+        return "nests too deeply"
     if open_ended:
         return (
             f"`{shown(open_ended)}` has no bounds, and every value of a label is a time series that Envoy "
@@ -147,7 +149,8 @@ class _Parser:
         self._take("?")
         yes = self._any()
         self._take(":")
-        return yes or self._expression()
+        no = self._expression()
+        return yes or no
 
     def _any(self) -> str:
         return self._joined(lambda: self._joined(self._relation, "&&"), "||")
@@ -201,7 +204,8 @@ class _Parser:
         word = self._next
         self._expression()
         self._take("]")
-        return word[1:-1].lower() if word[:1] in ("'", '"') else ""
+        text = word.lstrip("rRbB")
+        return text[1:-1].lower() if text[:1] in ("'", '"') else ""
 
     def _method(self, path: str, name: str, found: str) -> str:
         if path == "re":

@@ -119,7 +119,11 @@ def _single(value: object, field: Any, path: str) -> Iterator[_Fault]:
         yield _Fault(path, "is empty: leave it out, or write a value")
     elif field.enum_type is not None:
         names = field.enum_type.values_by_name
-        if value not in names and (isinstance(value, bool) or value not in field.enum_type.values_by_number):
+        if not isinstance(value, str | int | float):
+            yield _Fault(path, f"must be one of {field.enum_type.full_name}, not `{shown(str(value))}`")
+        elif value not in names and (
+            isinstance(value, bool) or value not in field.enum_type.values_by_number
+        ):
             hint = did_you_mean(value, names) if isinstance(value, str) else ""
             yield _Fault(path, f"`{shown(str(value))}` is no {field.enum_type.full_name}{hint}")
     elif kind is None:
@@ -156,6 +160,8 @@ def _any(value: Mapping[str, object], path: str) -> Iterator[_Fault]:
 def _parsed(value: Any, kind: type[Message], path: str) -> Iterator[_Fault]:
     try:
         json_format.ParseDict(value, kind())
+    except KeyError as error:
+        yield _Fault(path, f"is no {kind.DESCRIPTOR.full_name}: it lacks {error}")
     except (json_format.ParseError, TypeError, ValueError) as error:
         reason = _WHERE.sub("", str(error).partition("\n")[0])
         yield _Fault(path, f"is no {kind.DESCRIPTOR.full_name}: {reason}")

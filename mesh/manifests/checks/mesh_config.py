@@ -20,7 +20,11 @@ from mesh.manifests.findings import Findings
 from mesh.manifests.mesh_config import IstioOperator, MeshConfig, ProxyConfig
 from mesh.manifests.message import shown
 
-BUILT_IN_PROVIDERS = frozenset({"envoy", "prometheus"})
+BUILT_IN_PROVIDERS = {
+    "access_logging": frozenset({"envoy"}),
+    "metrics": frozenset({"prometheus"}),
+    "tracing": frozenset[str](),
+}
 """Providers that Istio has without being told: access logs on standard output, metrics to be scraped."""
 
 _Remote = (
@@ -105,7 +109,7 @@ def _check_providers(config: MeshConfig, findings: Findings) -> None:
             findings.field(defaults, "metrics", f"{shown(name)} is not a prometheus provider", index)
     for field in ("tracing", "access_logging", "metrics"):
         for index, name in enumerate(getattr(defaults, field)):
-            if name not in names and name not in BUILT_IN_PROVIDERS:
+            if name not in names and name not in BUILT_IN_PROVIDERS[field]:
                 findings.field(defaults, field, f"extensionProviders has no {shown(name)}", index)
 
 

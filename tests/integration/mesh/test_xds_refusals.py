@@ -81,6 +81,30 @@ async def test_each_gets_its_own_view_and_its_own_secrets(mesh: Mesh, control: C
     assert secrets[0] != secrets[1]
 
 
+async def test_a_fault_in_reading_manifests_is_told_and_ends_nothing(mesh: Mesh, control: Control) -> None:
+    """Whoever makes the manifests right must be heard, whatever has become of the reader meanwhile."""
+    version = control.manifests.version
+    mesh.steps.read_fails = RuntimeError("nobody thought of this")
+    mesh.resources("a", CDS=[xds_json.cluster("new")], EDS=[xds_json.endpoints("new", 1)])
+
+    async def told() -> bool:
+        return [problem.message for problem in control.manifests.problems] == [
+            "cannot be used, by a fault of the control plane: RuntimeError: nobody thought of this"
+        ]
+
+    await eventually(told, what="the report")
+    assert (control.manifests.version, control.manifests.last_good) == (version, True)
+    answer = await first(channel(control, mesh.identity("a")), mesh.node("a"))
+    assert [resource.name for resource in answer.resources] == ["of-a"]
+    mesh.steps.read_fails = None
+    mesh.resources("a", CDS=[xds_json.cluster("newer")], EDS=[xds_json.endpoints("newer", 1)])
+
+    async def well() -> bool:
+        return not control.manifests.problems and control.manifests.version != version
+
+    await eventually(well, what="the next manifests")
+
+
 async def test_anothers_node_id_is_refused(mesh: Mesh, control: Control) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await first(channel(control, mesh.identity("a")), mesh.node("b"))

@@ -250,6 +250,15 @@ def test_many_unknown_fields_make_no_longer_an_answer() -> None:
     assert len(caught.value.violations) == 32
 
 
+def test_of_a_large_request_it_is_told_only_that_it_has_unknown_fields() -> None:
+    """To look for them in eight megabytes would keep everybody else waiting for seconds."""
+    stranger = bytes([0x80 | 1 << 3, 16, 1])
+    with pytest.raises(InvalidRequest) as caught:
+        validation.decode(documents_pb.GetDocumentRequest.FromString, stranger * 10_000)
+    assert [violation.field for violation in caught.value.violations] == [""]
+    assert "does not know" in caught.value.violations[0].description + str(caught.value)
+
+
 async def test_every_message_of_a_request_stream_is_validated(
     channel: grpc.aio.Channel, issuer: Issuer
 ) -> None:

@@ -99,6 +99,12 @@ def test_a_signal_while_workers_are_being_started_ends_all_of_them() -> None:
             assert process.wait(LIMIT) == 0
 
 
+def test_settings_that_do_not_hold_end_all_of_them() -> None:
+    """To start a worker anew again and again would tell nobody."""
+    with program("hopeless", 2) as process:
+        assert process.wait(LIMIT) == 2
+
+
 def test_workers_do_not_outlive_the_one_who_started_them() -> None:
     with program("idle", 2) as process:
         for _ in range(2):

@@ -19,6 +19,18 @@ def test_what_it_cannot_or_what_has_no_bounds_is_refused(expression: str, reason
 
 
 @pytest.mark.parametrize(
+    "expression, reason",
+    [
+        ("(" * 1000 + "1" + ")" * 1000, "nests too deeply"),
+        ("response.code == 200 ? request.path : 'x'", "`request.path` has no bounds"),
+        ("request[r'path']", "`request.path` has no bounds"),
+    ],
+)
+def test_neither_depth_nor_spelling_gets_around_that(expression: str, reason: str) -> None:
+    assert reason in (label_problem(expression) or "")
+
+
+@pytest.mark.parametrize(
     "expression, plain",
     [
         ("string(destination.port)", "destination.port"),

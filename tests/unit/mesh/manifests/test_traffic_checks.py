@@ -379,6 +379,8 @@ HTTP = "type.googleapis.com/envoy.extensions.filters.http"
         ("CLUSTER", "{respect_dns_ttl: 'yes'}", ".respect_dns_ttl", "must be true or false"),
         ("CLUSTER", "{type: EDDS}", ".type", "`EDDS` is no envoy.config.cluster.v3.Cluster.DiscoveryType: did you mean EDS?"),
         ("CLUSTER", "{type: 1.5}", ".type", "`1.5` is no"),
+        ("CLUSTER", "{type: [STRICT_DNS]}", ".type", "must be one of envoy.config.cluster.v3.Cluster.DiscoveryType"),
+        ("HTTP_FILTER", "{name: a, typed_config: {'@type': type.googleapis.com/google.protobuf.Struct}}", ".typed_config", "it lacks 'value'"),
         ("CLUSTER", "{per_connection_buffer_limit_bytes: -1}", ".per_connection_buffer_limit_bytes", "is no google.protobuf.UInt32Value"),
         ("CLUSTER", "{health_checks: {}}", ".health_checks", "must be a list"),
         ("CLUSTER", "{health_checks: [1]}", ".health_checks[0]", "must be a map"),
