@@ -34,6 +34,17 @@ def triton(models_home: Path) -> Iterator[Triton]:
     triton.kill()
 
 
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Triton]:
+    """A server of our own, on the models already built, to be harmed."""
+    home = tmp_path_factory.mktemp("victim")
+    (home / "models").mkdir()
+    (home / "models" / "files").symlink_to(models_home / "models" / "files")
+    triton = start(home, SMALL)
+    yield triton
+    triton.kill()
+
+
 @pytest.fixture
 async def stub(triton: Triton) -> AsyncIterator[Any]:
     """Triton's service."""

@@ -14,8 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
-from integration.triton.conftest import SMALL
-from integration.triton.harness import Triton, ask, start
+from integration.triton.harness import Triton, ask
 from support.wait import until
 
 from triton_models.client import embed_request, embeddings, triton_stub
@@ -57,17 +56,6 @@ class Watchdog:
         """Whether a model is well after at least so many replacements."""
         entry = self.model(name)
         return bool(entry) and entry["state"] == "ready" and entry["heals"] >= heals
-
-
-@pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Triton]:
-    """A server of our own, on the models already built, to be harmed."""
-    home = tmp_path_factory.mktemp("victim")
-    (home / "models").mkdir()
-    (home / "models" / "files").symlink_to(models_home / "models" / "files")
-    triton = start(home, SMALL)
-    yield triton
-    triton.kill()
 
 
 @pytest.fixture

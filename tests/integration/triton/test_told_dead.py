@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.triton.conftest import SMALL
-from integration.triton.harness import Triton, ask, start
+from integration.triton.harness import Triton, ask
 
 from causeway.gateway.v1.chat_service_pb2 import ListModelsRequest
 from fakes.gateway_peers import Stage, stage
@@ -24,17 +23,6 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Triton]:
-    """A server of our own, on the models already built, to be harmed."""
-    home = tmp_path_factory.mktemp("victim")
-    (home / "models").mkdir()
-    (home / "models" / "files").symlink_to(models_home / "models" / "files")
-    triton = start(home, SMALL)
-    yield triton
-    triton.kill()
 
 
 @pytest.fixture
