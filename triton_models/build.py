@@ -35,9 +35,6 @@ from triton_models.server import assemble_backend
 GENERATOR_FORM = "Q8_0"
 """The bundled model's quantisation: README.md has the measurements behind the choice."""
 
-PROMPT_STEP = 64
-"""Prompt tokens per engine step: larger is a little faster, smaller stops and shares sooner (README.md)."""
-
 _ENCODER = "sentence-encoder.onnx"
 _TOKENIZER = "sentence-encoder-tokenizer.json"
 _GENERATOR = "generator.gguf"
@@ -202,7 +199,7 @@ def _assemble(root: Path, generator: Built, options: BuildOptions) -> ModelRepos
             slots=options.slots,
             context=options.context,
             queue=options.queue,
-            batch=max(PROMPT_STEP, options.slots),
+            batch=max(options.step, options.slots),
             socket=run / "generator.sock",
             control_tokens=generator.control_tokens,
         ),

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triton_models.build import GENERATOR_FORM, PROMPT_STEP
+from triton_models.build import GENERATOR_FORM
 from triton_models.manifest import sources
-from triton_models.options import usable_cores
+from triton_models.options import PROMPT_STEP, usable_cores
 from triton_models.requantise import FORMS, requantise
 from triton_models.runtime.openmp import SPIN_COUNT, SPIN_VARIABLE
 

@@ -31,9 +31,9 @@ from services.common.config import ConfigError, ServiceConfig, load
 from services.common.health import Check, HealthMonitor
 from services.common.interceptor import CallInterceptor, Verifier
 
-MAX_REQUEST_BYTES = 8 << 20
-"""Above every limit of the protos, so that an oversized field is told by its name; beyond it the transport
-refuses the message with RESOURCE_EXHAUSTED before it is read."""
+MAX_TRANSPORT_BYTES = 64 << 20
+"""Far above what a request may have (services.common.validation), so that one that is too large is told so as
+INVALID_ARGUMENT; beyond it gRPC itself refuses the message, with RESOURCE_EXHAUSTED."""
 
 _CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
@@ -170,7 +170,7 @@ async def serving(
         options=[
             ("grpc.so_reuseport", int(shared_port)),
             ("grpc.enable_channelz", 1),
-            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_receive_message_length", MAX_TRANSPORT_BYTES),
             # Clients may ping as often as our own channels do (services.common.channel).
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),
             ("grpc.keepalive_permit_without_calls", 1),

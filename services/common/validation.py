@@ -16,6 +16,10 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from services.common.errors import FieldViolation, InvalidRequest
 
+MAX_REQUEST_BYTES = 8 << 20
+"""Of one message. Above every limit of the protos, so that an oversized field is told by its name; a larger
+message is not even decoded."""
+
 _MAX_VIOLATIONS = 32
 _UNKNOWN_FIELDS = "the request has fields that this server does not know"
 _SEARCHED = 16 << 10
@@ -29,8 +33,10 @@ def decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
     gRPC's own deserialisation turns garbage into INTERNAL; doing it here makes it the client's fault.
 
     Raises:
-        InvalidRequest: undecodable, with fields the server does not know, or against a limit.
+        InvalidRequest: too large, undecodable, with fields the server does not know, or against a limit.
     """
+    if len(data) > MAX_REQUEST_BYTES:
+        raise InvalidRequest.whole(f"the request has {len(data)} bytes; the most is {MAX_REQUEST_BYTES}")
     try:
         message = deserialize(data)
     except (DecodeError, UnicodeDecodeError, ValueError) as error:

@@ -53,7 +53,9 @@ class EngineState:
     deferred: int
     """Requests the engine itself holds back; ours never should be, they come with a free slot."""
     tokens: int
-    """Tokens generated since the start."""
+    """Tokens generated since the start, of the answers that have ended."""
+    steps: int
+    """Steps since the start. A busy engine whose count stands still hangs."""
 
 
 class Engine:
@@ -101,12 +103,13 @@ class Engine:
         return _with_continued(collector.completion(), params)
 
     def state(self) -> EngineState:
-        """Asked of the engine's loop: returns after its present step, and never if the loop hangs."""
+        """Answered at once, also amid a step; not between two steps if the loop hangs there."""
         metrics = dict(re.findall(r"^llamacpp:(\w+) (\S+)$", self._server.handle_metrics(), re.MULTILINE))
         return EngineState(
             processing=int(float(metrics["requests_processing"])),
             deferred=int(float(metrics["requests_deferred"])),
             tokens=int(float(metrics["tokens_predicted_total"])),
+            steps=int(float(metrics["n_decode_total"])),
         )
 
 

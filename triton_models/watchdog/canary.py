@@ -98,27 +98,32 @@ class Canary:
 
     async def _progresses(self) -> bool:
         """Whether the model is at work although canaries are refused or kept waiting."""
+        count = self._steps if self._streamed else self._executions
         try:
-            if self._streamed:
-                # The generator answers this from beside its line, after the engine's present step.
-                await self._chat({"probe": True})
-                return True
-            before = await self._executions()
+            before = await count()
             # Long enough for the longest batch on a machine that is busy with other things: replacing a
             # model that is merely slow makes everybody wait longer still.
             patience = time.monotonic() + 2 * self._deadline
             while time.monotonic() < patience:
                 await asyncio.sleep(self._deadline / 10)
-                if await self._executions() > before:
+                if await count() > before:
                     return True
             return False
         except (grpc.aio.AioRpcError, ModelFailedError):
             return False
 
-    async def _executions(self) -> int:
+    async def _steps(self) -> float:
+        """The engine's count, told from beside the line; a model that has none lives if it answers at all."""
+        request = chat_request(_MESSAGES, {"probe": True, "max_tokens": 1}, self.model)
+        usage: Mapping[str, Any] = {}
+        async for piece in stream(self._stub, request, timeout=self._deadline):
+            usage = piece.usage or usage
+        return float(usage.get("steps", time.monotonic()))
+
+    async def _executions(self) -> float:
         request = service_pb2.ModelStatisticsRequest(name=self.model)
         statistics = await self._stub.ModelStatistics(request, timeout=self._deadline)
-        return sum(version.execution_count for version in statistics.model_stats)
+        return float(sum(version.execution_count for version in statistics.model_stats))
 
 
 def _finding(code: grpc.StatusCode, details: str) -> Finding:

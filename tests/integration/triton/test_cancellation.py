@@ -18,12 +18,15 @@ BOUND = 2.0
 
 
 async def until_idle(stub: Any) -> float:
-    """Seconds until the engine's own count of requests in work is zero."""
+    """Seconds until the engine's own count of requests in work is zero; it makes no step from then on."""
     began = time.monotonic()
-    while (await engine_state(stub))["processing"]:
+    while (state := await engine_state(stub))["processing"]:
         assert time.monotonic() - began < 30, "the engine works on for nobody"
         await asyncio.sleep(0.002)
-    return time.monotonic() - began
+    spent = time.monotonic() - began
+    await asyncio.sleep(0.2)
+    assert (await engine_state(stub))["steps"] - state["steps"] <= 1, "the engine works on for nobody"
+    return spent
 
 
 async def begin(stub: Any, text: str, pieces: int) -> Any:
@@ -65,10 +68,10 @@ async def test_a_deadline_that_passes_stops_the_generation(stub: Any) -> None:
 
 
 async def test_leaving_while_the_prompt_is_processed_stops_it(stub: Any) -> None:
+    before = (await engine_state(stub))["tokens"]
     task = asyncio.ensure_future(begin(stub, "word " * 900, 1))
     while not (await engine_state(stub))["processing"]:
         await asyncio.sleep(0.002)
-    before = (await engine_state(stub))["tokens"]
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

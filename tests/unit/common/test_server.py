@@ -23,7 +23,7 @@ from fakes.tokens import Issuer
 from services.common import validation
 from services.common.errors import Code, DomainError, InvalidRequest, Reason
 from services.common.identity import current_caller
-from services.common.server import Application, Binding, serving
+from services.common.server import MAX_TRANSPORT_BYTES, Application, Binding, serving
 
 DOCUMENTS = "/causeway.retrieval.v1.DocumentService/"
 ID = "3f0e4b0a-1e5a-4a5a-9c44-0d8f3c2b1a00"
@@ -216,6 +216,33 @@ async def test_undecodable_bytes_and_unknown_fields_are_the_clients_fault(
     violations = details(error, error_details_pb2.BadRequest).field_violations
     assert [item.field for item in violations] == fields
     assert all(item.description for item in violations)
+
+
+@pytest.mark.parametrize("size", [validation.MAX_REQUEST_BYTES + 1, 50 << 20])
+async def test_a_message_larger_than_any_request_is_told_so_and_not_decoded(
+    channel: grpc.aio.Channel, issuer: Issuer, size: int
+) -> None:
+    # Undecodable, if anybody tried.
+    data = b"\xff" * size
+    unary = channel.unary_unary(f"{DOCUMENTS}GetDocument")(data, metadata=issuer.metadata())
+    streamed = channel.stream_unary(f"{DOCUMENTS}UploadDocument")(iter([data]), metadata=issuer.metadata())
+    for call in (unary, streamed):
+        error = await refused(call)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        [violation] = details(error, error_details_pb2.BadRequest).field_violations
+        assert violation.field == ""
+        assert f"{size} bytes" in violation.description
+
+
+async def test_beyond_the_transports_limit_grpc_refuses_and_the_connection_lives_on(
+    channel: grpc.aio.Channel, issuer: Issuer
+) -> None:
+    call = channel.unary_unary(f"{DOCUMENTS}GetDocument")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"\xff" * (MAX_TRANSPORT_BYTES + 1), metadata=issuer.metadata())
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    stub = document_service_pb2_grpc.DocumentServiceStub(channel)
+    assert await stub.GetDocument(documents_pb.GetDocumentRequest(id=ID), metadata=issuer.metadata())
 
 
 def encoded(number: int, payload: bytes) -> bytes:

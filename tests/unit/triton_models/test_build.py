@@ -160,6 +160,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) 
         ("CAUSEWAY_GENERATOR_SLOTS", "0"),
         ("CAUSEWAY_GENERATOR_CONTEXT", "10"),
         ("CAUSEWAY_GENERATOR_QUEUE", "-1"),
+        ("CAUSEWAY_GENERATOR_STEP", "4096"),
         ("CAUSEWAY_TRITON_SYNTHETIC", "yes"),
         ("CAUSEWAY_TRITON_SYNTHETIC_INTERVAL", "-1"),
     ],
@@ -173,13 +174,14 @@ def test_options_come_from_the_environment() -> None:
     options = BuildOptions.from_env(
         {
             "CAUSEWAY_GENERATOR_QUEUE": "0",
+            "CAUSEWAY_GENERATOR_STEP": "16",
             "CAUSEWAY_GENERATOR_GGUF": "/m.gguf",
             "CAUSEWAY_TRITON_SYNTHETIC": "1",
             "CAUSEWAY_TRITON_SYNTHETIC_INTERVAL": "25",
         }
     )
     assert options == BuildOptions(
-        queue=0, generator_gguf=Path("/m.gguf"), synthetic=True, synthetic_interval=25
+        queue=0, step=16, generator_gguf=Path("/m.gguf"), synthetic=True, synthetic_interval=25
     )
 
 

@@ -62,7 +62,7 @@ class FakeEngine:
             self.running -= 1
 
     def state(self) -> EngineState:
-        return EngineState(processing=self.running, deferred=0, tokens=0)
+        return EngineState(processing=self.running, deferred=0, tokens=0, steps=0)
 
 
 class Answer:
@@ -206,7 +206,7 @@ def test_a_probe_is_answered_when_every_worker_is_busy(generator: Generator, eng
     until(lambda: engine.running == 2)
     probe = ask(generator, probe=True)
     assert probe.ended.wait(5)
-    assert probe.probe == (EngineState(processing=2, deferred=0, tokens=0), 1)
+    assert probe.probe == (EngineState(processing=2, deferred=0, tokens=0, steps=0), 1)
 
 
 def test_wrong_input_is_refused_before_it_waits(generator: Generator, engine: FakeEngine) -> None:

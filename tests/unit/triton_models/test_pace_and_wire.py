@@ -163,9 +163,10 @@ def test_a_silent_stream_sends_a_sign_of_life_once_a_second(
 
 
 def test_a_probe_is_answered_with_the_engines_counts(reply: TritonReply, sender: FakeSender) -> None:
-    reply.state(EngineState(processing=1, deferred=0, tokens=5), 4)
+    reply.state(EngineState(processing=1, deferred=0, tokens=5, steps=7), 4)
     response, flags = sender.sent[0]
-    assert json.loads(response["USAGE"]) == {"processing": 1, "deferred": 0, "tokens": 5, "waiting": 4}
+    counts = {"processing": 1, "deferred": 0, "tokens": 5, "steps": 7, "waiting": 4}
+    assert json.loads(response["USAGE"]) == counts
     assert (response["FINISH_REASON"], flags) == (b"probe", 1)
 
 
