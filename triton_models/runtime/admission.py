@@ -50,6 +50,11 @@ class WaitingLine(Generic[J]):
         with self._changed:
             self._idle += 1
 
+    def snapshot(self) -> list[J]:
+        """The jobs that wait, in order."""
+        with self._changed:
+            return list(self._jobs)
+
     def remove(self, job: J) -> bool:
         """Takes a waiting job out of the line; ``False`` when a worker was quicker."""
         with self._changed:
@@ -57,6 +62,12 @@ class WaitingLine(Generic[J]):
                 return False
             self._jobs.remove(job)
             return True
+
+    def wait_until_occupied(self) -> bool:
+        """Blocks until at least one job waits; ``False`` once the line is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed)
+            return not self._closed
 
     def close(self) -> list[J]:
         """Ends all workers; returns the jobs nobody will run."""

@@ -1,10 +1,9 @@
 """Admits, pins and runs requests on the engine: everything about the generator except Triton.
 
 One worker thread per engine slot takes requests from a bounded line. A caller that goes away is noticed in
-every phase by threads that watch them all: what waits is taken out of the line, and what runs is stopped by
-the engine's next callback, between two of its steps. A killed process cannot tell its callers anything, and
-Triton leaves their streams open; so a request without text yet sends a sign of life every second, and silence
-means death.
+every phase: while waiting (a watch thread asks), while the prompt is processed and while text is generated
+(the engine's callbacks ask). A killed process cannot tell its callers anything, and Triton leaves their
+streams open; so a request without text yet sends a sign of life every second, and silence means death.
 """
 
 from __future__ import annotations
@@ -15,19 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from triton_models.errors import CancelledByClientError, OverloadedError
+from triton_models.errors import CancelledByClientError
 from triton_models.runtime.admission import WaitingLine
-from triton_models.runtime.callers import CallerWatch
 from triton_models.runtime.engine import Completion, EngineState
 from triton_models.runtime.messages import ControlTokenGuard, remembered_text
 from triton_models.runtime.params import Message, Params, check_continuation, parse_messages, parse_params
 from triton_models.runtime.settings import GeneratorSettings
 from triton_models.runtime.slots import SlotTable
 
-_WATCH_WAITING = 0.04
-_WATCH_RUNNING = 0.004
-"""Seconds between two looks at everybody: together with two steps of the engine well inside the 100 ms that a
-departed caller may cost."""
+_WATCH_INTERVAL = 0.04
+"""Seconds between looks at waiting requests: well inside the 100 ms a departed caller may cost."""
 
 
 class Reply(Protocol):
@@ -79,14 +75,12 @@ class AnswersChats(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
     messages: tuple[Message, ...]
     params: Params
     reply: Reply
     submitted: float = field(default_factory=time.monotonic)
-    gone: bool = False
-    """Whether the caller is known to have gone away."""
 
     def is_cancelled(self) -> bool:
         return self.reply.is_cancelled()
@@ -99,8 +93,6 @@ class Generator:
         self._engine = engine
         self._guard = ControlTokenGuard(settings.control_tokens)
         self._line: WaitingLine[_Job] = WaitingLine(settings.slots, settings.queue)
-        self._waiting = CallerWatch[_Job](_WATCH_WAITING, self._leave, lambda job: job.reply.alive())
-        self._running = CallerWatch[_Job](_WATCH_RUNNING, self._leave)
         self._slots = SlotTable(settings.slots)
         self._slots_lock = threading.Lock()
         self._workers = settings.slots
@@ -108,12 +100,8 @@ class Generator:
         self._threads: list[threading.Thread] = []
 
     def open(self) -> None:
-        """Starts the workers and the watches over callers."""
-        targets: list[Callable[[], None]] = [
-            *[self._work] * self._workers,
-            self._waiting.run,
-            self._running.run,
-        ]
+        """Starts the workers and the watch over waiting requests."""
+        targets: list[Callable[[], None]] = [self._work] * self._workers + [self._watch]
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
         for thread in self._threads:
             thread.start()
@@ -130,19 +118,11 @@ class Generator:
             return
         parsed = parse_messages(messages)
         check_continuation(parsed, checked)
-        job = _Job(self._guard.clean(parsed), checked, reply)
-        self._waiting.add(job)
-        try:
-            self._line.put(job)
-        except OverloadedError:
-            self._waiting.discard(job)
-            raise
+        self._line.put(_Job(self._guard.clean(parsed), checked, reply))
 
     def close(self) -> None:
         """Fails what waits and lets what runs go; returns when the workers have ended."""
         self._stopping.set()
-        self._waiting.close()
-        self._running.close()
         for job in self._line.close():
             job.reply.fail(CancelledByClientError())
         for thread in self._threads:
@@ -156,18 +136,15 @@ class Generator:
 
     def _work(self) -> None:
         while (job := self._line.take()) is not None:
-            self._waiting.discard(job)
-            self._running.add(job)
             try:
                 self._run(job)
             except Exception as error:
                 job.reply.fail(error)
             finally:
-                self._running.discard(job)
                 self._line.done()
 
     def _run(self, job: _Job) -> None:
-        if job.gone:
+        if job.is_cancelled():
             raise CancelledByClientError
         queued = time.monotonic() - job.submitted
         continued = job.params.continue_from is not None
@@ -201,9 +178,13 @@ class Generator:
     def _step(self, job: _Job) -> bool:
         """Between two steps of the engine: whether to stop."""
         job.reply.alive()
-        return job.gone or self._stopping.is_set()
+        return job.is_cancelled() or self._stopping.is_set()
 
-    def _leave(self, job: _Job) -> None:
-        job.gone = True
-        if self._line.remove(job):
-            job.reply.fail(CancelledByClientError())
+    def _watch(self) -> None:
+        while self._line.wait_until_occupied():
+            for job in self._line.snapshot():
+                if not job.is_cancelled():
+                    job.reply.alive()
+                elif self._line.remove(job):
+                    job.reply.fail(CancelledByClientError())
+            time.sleep(_WATCH_INTERVAL)

@@ -15,7 +15,7 @@ def test_jobs_are_taken_in_the_order_they_came() -> None:
     for job in (1, 2, 3):
         line.put(job)
     assert [line.take(), line.take()] == [1, 2]
-    assert line.waiting == 1
+    assert line.snapshot() == [3]
 
 
 def test_a_job_beyond_the_limit_is_refused_with_the_numbers() -> None:
@@ -50,15 +50,19 @@ def test_a_waiting_job_can_be_taken_out_once_and_a_taken_one_cannot() -> None:
 
 
 def test_closing_wakes_the_workers_and_returns_what_nobody_will_run() -> None:
-    line: WaitingLine[int] = WaitingLine(workers=2, limit=5)
+    line: WaitingLine[int] = WaitingLine(workers=1, limit=5)
     results: list[int | None] = []
-    threads = [threading.Thread(target=lambda: results.append(line.take())) for _ in range(2)]
+    occupied: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(line.take())),
+        threading.Thread(target=lambda: occupied.append(line.wait_until_occupied())),
+    ]
     for thread in threads:
         thread.start()
     assert line.close() == []
     for thread in threads:
         thread.join(timeout=5)
-    assert results == [None, None]
+    assert (results, occupied) == ([None], [False])
 
 
 def test_a_closed_line_returns_its_jobs_and_takes_no_more() -> None:
