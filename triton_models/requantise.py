@@ -1,7 +1,7 @@
 """Rewrites a GGUF file with its weights in another quantisation.
 
 Why at all: for some block formats llama.cpp has matrix kernels that use the CPU's vector instructions; the
-others are left on a slow path. README.md has the measured speed and perplexity of each form, and which is used.
+others are left on a slow path. README.md has speed and perplexity of each form, and which is used.
 The file format is specified in ggml's ``docs/gguf.md``.
 """
 
