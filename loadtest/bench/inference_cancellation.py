@@ -22,6 +22,7 @@ LIMIT_MS = 100.0
 STREAMS = 8
 _LONG = {"max_tokens": 900, "ignore_eos": True, "temperature": 0.0}
 _POLL = 0.005
+"""Seconds between two looks. Closer ones take the CPU from the engine, whose steps then grow longer."""
 _PIECES = 5
 """Of text, before the caller leaves."""
 _ANY_MOMENT = 0.2

@@ -25,7 +25,7 @@ async def until_idle(stub: Any) -> float:
         await asyncio.sleep(0.002)
     spent = time.monotonic() - began
     await asyncio.sleep(0.2)
-    assert (await engine_state(stub))["steps"] - state["steps"] <= 1, "the engine works on for nobody"
+    assert (await engine_state(stub))["steps"] == state["steps"], "the engine works on for nobody"
     return spent
 
 
