@@ -14,6 +14,10 @@ TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 """W3C Trace Context (https://www.w3.org/TR/trace-context/)."""
 _TRACE_LIMIT = 512
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MARGIN = 0.05
+"""Seconds kept of the caller's deadline, to tell him why."""
+_SHORTEST = 0.01
+"""Seconds that are tried all the same, where he leaves less than the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +65,25 @@ def trace_from(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, 
 def remaining(call: CallContext) -> float | None:
     """Seconds until the deadline, not below zero; None without one."""
     return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """How long a step of the call being served may take, and whose limit that is.
+
+    It decides what a timeout means. A dependency that outlasts our own patience is unavailable, and another
+    instance may be tried; a caller who did not wait for it has let his deadline pass, and must not make a
+    healthy dependency, or us, look broken to health checks, retries and outlier detection.
+    """
+
+    seconds: float
+    by_caller: bool
+    """The caller's deadline comes first."""
+
+
+def time_limit(own: float) -> TimeLimit:
+    """``own`` seconds, or what the caller leaves of his time, less a margin to tell him why."""
+    left = remaining(current_call())
+    if left is None or own <= left - _MARGIN:
+        return TimeLimit(own, by_caller=False)
+    return TimeLimit(max(_SHORTEST, left - _MARGIN), by_caller=True)

@@ -1,7 +1,8 @@
 """What the cores need of the world. The contract suites in tests/contract/retrieval say it in tests.
 
-Every method that talks to a server raises StoreUnavailable or ModelUnavailable when it cannot be reached. One
-that answers, but not with what was asked for, is another error: IndexRefusal, ModelFailed.
+Every method that talks to a server raises StoreUnavailable or ModelUnavailable when it cannot be reached, and
+DeadlineExceeded when the caller waits for less time than it takes. One that answers, but not with what was
+asked for, is another error: IndexRefusal, ModelFailed.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class Search:
         Raises:
             InvalidRequest: the query is blank, or holds U+0000.
             StoreUnavailable, ModelUnavailable: a part of the search cannot be reached.
+            DeadlineExceeded: it takes longer than the caller waits.
         """
         if not query.strip():
             raise InvalidRequest.field("query", "must not be blank")

@@ -31,8 +31,8 @@ import numpy as np
 from pymilvus import AsyncMilvusClient, DataType, Function, FunctionType
 from pymilvus.exceptions import MilvusException
 
-from services.common.context import current_call, remaining
-from services.common.errors import StoreUnavailable
+from services.common.context import time_limit
+from services.common.errors import DeadlineExceeded, StoreUnavailable
 from services.common.secret import Secret
 from services.retrieval.adapters.milvus_errors import meaning
 from services.retrieval.errors import IndexMissing
@@ -77,7 +77,6 @@ _GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_witho
 
 _MAX_TEXT = 65_535  # bytes; Milvus' own limit of a VARCHAR
 _UPSERT_ROWS = 500  # a message of about 2 MB
-_MARGIN = 0.05  # seconds kept of the caller's deadline, to tell him why
 _MEDIA_NUMBERS = {kind: number for number, kind in enumerate(MediaType, start=1)}
 
 
@@ -227,19 +226,21 @@ class MilvusIndex:
 
         Raises:
             IndexMissing: there is no collection.
-            StoreUnavailable: no answer within ``timeout`` and the caller's deadline, or none at this time.
+            StoreUnavailable: no answer within ``timeout``, or none at this time.
+            DeadlineExceeded: none within the caller's deadline, which came first.
             IndexRefusal: the server refuses what is asked.
         """
-        seconds = timeout.total_seconds()
-        left = remaining(current_call())
-        if left is not None:
-            seconds = max(0.01, min(seconds, left - _MARGIN))
+        limit = time_limit(timeout.total_seconds())
         try:
             # pymilvus minds the timeout of a call, not of the connection it may have to make first.
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(limit.seconds):
                 await self._connect()
-                yield {"timeout": seconds + 1, "retry_times": 0}
-        except (MilvusException, grpc.RpcError, TimeoutError, OSError) as error:
+                yield {"timeout": limit.seconds + 1, "retry_times": 0}
+        except TimeoutError as error:
+            if limit.by_caller:
+                raise DeadlineExceeded("the index did not answer in the time there was") from error
+            raise meaning(error) from error
+        except (MilvusException, grpc.RpcError, OSError) as error:
             raise meaning(error) from error
 
     async def _connect(self) -> None:

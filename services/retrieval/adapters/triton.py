@@ -8,12 +8,10 @@ from datetime import timedelta
 
 import numpy as np
 
-from services.common.context import current_call, remaining
+from services.common.context import time_limit
 from services.common.errors import DeadlineExceeded, ModelUnavailable
 from services.common.triton import EMBED_BATCH, TritonClient
 from services.retrieval.ports import Vectors
-
-_MARGIN = 0.05  # seconds kept of the caller's deadline, to tell him why
 
 
 class TritonEmbedder:
@@ -42,12 +40,11 @@ class TritonEmbedder:
 
     async def _embed(self, texts: Sequence[str]) -> Vectors:
         async with self._slots:
-            seconds = self._seconds
-            left = remaining(current_call())
-            if left is not None:
-                seconds = max(0.01, min(seconds, left - _MARGIN))
+            limit = time_limit(self._seconds)
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(limit.seconds):
                     return await self._client.embed(texts)
             except (TimeoutError, DeadlineExceeded) as error:
+                if limit.by_caller:
+                    raise DeadlineExceeded("the embedder did not answer in the time there was") from error
                 raise ModelUnavailable("the embedder does not answer") from error
