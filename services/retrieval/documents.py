@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 from services.common.config import ConfigError
 from services.common.errors import InvalidPageToken, InvalidRequest, RequestIdReused
 from services.common.pagination import decode_page_token, encode_page_token, page_limit
-from services.retrieval.errors import DocumentTooLarge
+from services.retrieval.errors import DocumentNotFound, DocumentTooLarge, IngestionError
 from services.retrieval.model import (
     Document,
     DocumentFilter,
@@ -72,7 +73,7 @@ class Documents:
             RequestIdReused: the request_id came before with another document.
         """
         if len(content) > self._limits.inline_bytes:
-            raise DocumentTooLarge.declared("content", len(content), self._limits.inline_bytes)
+            raise DocumentTooLarge("content", len(content), self._limits.inline_bytes)
         return await self.store(tenant, header, content)
 
     async def store(self, tenant: str, header: Header, content: bytes) -> Stored:
@@ -84,13 +85,36 @@ class Documents:
             operation_id=self._new_id(),
             header=header,
             content=content,
+            size_bytes=len(content),
             sha256=sha256,
             fingerprint=_fingerprint(header, sha256),
         )
         stored = await self._store.create(tenant, document)
-        if stored.fingerprint != document.fingerprint:
-            raise RequestIdReused("this request_id created another document")
-        return stored
+        if stored.fingerprint != document.fingerprint and not stored.document.sha256:
+            # It was refused unread before, and would not be today: the limit is another.
+            with suppress(DocumentNotFound):
+                await self._store.delete(tenant, stored.document.id)
+            stored = await self._store.create(tenant, document)
+        return _same(stored, document)
+
+    async def refuse(self, tenant: str, header: Header, size_bytes: int, error: IngestionError) -> Stored:
+        """Notes a document whose bytes are not wanted: it and its operation have failed, for all to see.
+
+        Raises:
+            InvalidRequest, RequestIdReused: as ``create`` does.
+        """
+        check_header(header)
+        document = NewDocument(
+            id=self._new_id(),
+            operation_id=self._new_id(),
+            header=header,
+            content=None,
+            size_bytes=size_bytes,
+            sha256="",
+            fingerprint=_fingerprint(header, f"{size_bytes} bytes"),
+            refusal=error.failure(),
+        )
+        return _same(await self._store.create(tenant, document), document)
 
     async def get(self, tenant: str, document_id: UUID) -> Document:
         """Reads one. Raises DocumentNotFound."""
@@ -136,6 +160,13 @@ class Documents:
         return Page(found[:limit], token)
 
 
+def _same(stored: Stored, document: NewDocument) -> Stored:
+    """``stored``, which is what ``document`` asked for. Raises RequestIdReused."""
+    if stored.fingerprint != document.fingerprint:
+        raise RequestIdReused("this request_id created another document")
+    return stored
+
+
 def check_header(header: Header) -> None:
     """Raises InvalidRequest for texts that cannot be stored, and for a blank title."""
     if not header.title.strip():
@@ -158,8 +189,9 @@ def _check_text(text: str, field: str) -> None:
         raise InvalidRequest.field(field, "must not contain the character U+0000")
 
 
-def _fingerprint(header: Header, sha256: str) -> str:
-    return _digest([header.title, header.media_type, header.source, sorted(header.labels.items()), sha256])
+def _fingerprint(header: Header, content: str) -> str:
+    """``content``: what tells it from others."""
+    return _digest([header.title, header.media_type, header.source, sorted(header.labels.items()), content])
 
 
 def _digest(value: object) -> str:

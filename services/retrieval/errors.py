@@ -29,16 +29,14 @@ class OperationNotFound(DomainError):
 
 
 class DocumentTooLarge(DomainError):
-    """The document is larger than the limit."""
+    """The document is larger than one that comes in a single message may be."""
 
     reason = Reason.DOCUMENT_TOO_LARGE
     code = Code.INVALID_ARGUMENT
 
-    @classmethod
-    def declared(cls, field: str, size: int, limit: int) -> DocumentTooLarge:
-        """For an upload of ``size`` bytes."""
+    def __init__(self, field: str, size: int, limit: int) -> None:
         description = f"must be at most {limit} bytes, is {size}"
-        return cls(
+        super().__init__(
             f"the document is too large: {field} {description}",
             metadata={"limit_bytes": str(limit), "size_bytes": str(size)},
             violations=[FieldViolation(field, description)],
@@ -65,6 +63,18 @@ class DocumentEmpty(IngestionError):
     """There is no text in it."""
 
     reason = Reason.DOCUMENT_EMPTY
+
+
+class UploadTooLarge(IngestionError):
+    """It has more bytes than are taken at all; none of them was read."""
+
+    reason = Reason.DOCUMENT_TOO_LARGE
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the document is too large: it has {size} bytes, and at most {limit} are taken",
+            metadata={"limit_bytes": str(limit), "size_bytes": str(size)},
+        )
 
 
 class DocumentTooLong(IngestionError):

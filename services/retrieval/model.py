@@ -89,11 +89,15 @@ class NewDocument:
     id: UUID
     operation_id: UUID
     header: Header
-    content: bytes
+    content: bytes | None
+    """None where ``refusal`` says why it was not read."""
+    size_bytes: int
     sha256: str
-    """Of the content, in lower-case hexadecimal."""
+    """Of the content, in lower-case hexadecimal; empty without content."""
     fingerprint: str
     """Equal for two requests that ask for the same document."""
+    refusal: Failure | None = None
+    """Why it will never be indexed: its operation has failed from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,7 @@ class Document:
     size_bytes: int
     chunk_count: int
     sha256: str
+    """Empty for one that was refused unread."""
     create_time: datetime
 
 

@@ -43,7 +43,7 @@ class DocumentStore(Protocol):
     """The truth about a tenant's documents."""
 
     async def create(self, tenant: str, document: NewDocument) -> Stored:
-        """Stores a document, its operation and its job in one transaction.
+        """Stores a document, its operation and its job in one transaction; no job for one that is refused.
 
         With a request_id that the tenant has used before, stores nothing and gives what is there.
         """

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from services.common.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from services.retrieval.documents import Documents, Limits, check_header
-from services.retrieval.errors import DocumentTooLarge
+from services.retrieval.errors import UploadTooLarge
 from services.retrieval.model import Header, Stored
 
 _RETRY_AFTER = timedelta(seconds=1)
@@ -44,8 +44,9 @@ class Uploads:
     async def receive(self, tenant: str, parts: AsyncIterator[Part]) -> Stored:
         """Stores the document that the parts make up.
 
+        One whose declared size is more than the limit is not read on: its operation has failed at once.
+
         Raises:
-            DocumentTooLarge: the declared size is more than the limit; told before a byte of it is read.
             InvalidRequest: the parts are not a start and as many bytes as it declares.
             Overloaded: too many bytes are coming in, of the tenant's or of everybody's.
             DeadlineExceeded: nothing came for too long.
@@ -55,10 +56,11 @@ class Uploads:
         if not isinstance(start, Start):
             raise InvalidRequest.field("start", "must be the first part of an upload")
         check_header(start.header)
-        if start.size_bytes > self._limits.upload_bytes:
-            raise DocumentTooLarge.declared("start.size_bytes", start.size_bytes, self._limits.upload_bytes)
+        size, limit = start.size_bytes, self._limits.upload_bytes
+        if size > limit:
+            return await self._documents.refuse(tenant, start.header, size, UploadTooLarge(size, limit))
         with self._room(tenant) as room:
-            content = await self._collect(start.size_bytes, parts, room)
+            content = await self._collect(size, parts, room)
             return await self._documents.store(tenant, start.header, content)
 
     async def _collect(self, size: int, parts: AsyncIterator[Part], room: _Room) -> bytes:

@@ -48,14 +48,36 @@ def rows(platform: Platform, table: str) -> int:
         return int(found[0])
 
 
-@pytest.mark.parametrize("name", ["corrupt.pdf", "empty.txt", "blank.md", "latin1.txt", "large.txt"])
-def test_a_bad_document_is_refused_clearly_and_leaves_no_passages(
-    name: str, causeway: Command, platform: Platform, tmp_path: Path
+def failures(platform: Platform, file: str) -> list[tuple[str, str, str]]:
+    """State of the documents that came from a file, and state and reason of their operations."""
+    with psycopg.connect(platform.postgres_conninfo("postgres")) as connection:
+        return connection.execute(
+            "select d.state, o.state, o.failure ->> 'reason' from retrieval.documents d"
+            " join retrieval.operations o on o.tenant_id = d.tenant_id and o.document_id = d.id"
+            " where d.tenant_id = %s and d.source like %s",
+            (TENANT, f"%{file}"),
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    "name,reason,words",
+    [
+        ("corrupt.pdf", "DOCUMENT_UNREADABLE", "damaged"),
+        ("empty.txt", "DOCUMENT_EMPTY", "empty"),
+        ("blank.md", "DOCUMENT_EMPTY", "no text"),
+        ("latin1.txt", "DOCUMENT_UNREADABLE", "not valid UTF-8 at byte 14"),
+        ("large.txt", "DOCUMENT_TOO_LARGE", "at most 33554432 are taken"),
+    ],
+)
+def test_a_bad_document_is_a_failed_operation_that_says_why_and_leaves_no_passages(
+    name: str, reason: str, words: str, causeway: Command, platform: Platform, tmp_path: Path
 ) -> None:
     done = causeway("ingest", str(broken(name, tmp_path)), "--tenant", TENANT)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert Path(name).stem in said
+    assert words in said
+    assert failures(platform, name) == [("failed", "failed", reason)]
     assert "Traceback" not in said
     assert "internal" not in said.lower()
     assert rows(platform, "chunks") == 0

@@ -88,16 +88,16 @@ class FakeRetrievalStore:
             media_type=header.media_type,
             source=header.source,
             labels=dict(header.labels),
-            state=DocumentState.PENDING,
-            size_bytes=len(document.content),
+            state=DocumentState.FAILED if document.refusal else DocumentState.PENDING,
+            size_bytes=document.size_bytes,
             chunk_count=0,
             sha256=document.sha256,
             create_time=self._tick(),
         )
         shelf.documents[document.id] = _Kept(
-            stored, document.content, document.fingerprint, header.request_id
+            stored, document.content or b"", document.fingerprint, header.request_id
         )
-        operation = self._queue(tenant, document.id, document.operation_id)
+        operation = self._begun(tenant, document.id, document.operation_id, document.refusal)
         return Stored(stored, operation, document.fingerprint)
 
     async def get(self, tenant: str, document_id: UUID) -> Document:
@@ -240,7 +240,7 @@ class FakeRetrievalStore:
         ready = [k.document.id for k in shelf.documents.values() if k.document.state is DocumentState.READY]
         for document_id in ready:
             self._change(shelf, document_id, lambda kept: replace(kept, state=DocumentState.PENDING))
-            self._queue(tenant, document_id, uuid4())
+            self._begun(tenant, document_id, uuid4())
         return len(ready)
 
     # Outbox
@@ -323,20 +323,23 @@ class FakeRetrievalStore:
             raise IndexingOvertaken
         return operation
 
-    def _queue(self, tenant: str, document_id: UUID, operation_id: UUID) -> Operation:
+    def _begun(
+        self, tenant: str, document_id: UUID, operation_id: UUID, refusal: Failure | None = None
+    ) -> Operation:
         now = self._tick()
         operation = Operation(
             id=operation_id,
             document_id=document_id,
-            state=OperationState.QUEUED,
+            state=OperationState.FAILED if refusal else OperationState.QUEUED,
             chunks_total=0,
             chunks_indexed=0,
-            failure=None,
+            failure=refusal,
             create_time=now,
             update_time=now,
         )
         self._shelves[tenant].operations[operation_id] = operation
-        self._add_job(tenant, JobKind.INDEX, document_id, operation_id)
+        if refusal is None:
+            self._add_job(tenant, JobKind.INDEX, document_id, operation_id)
         return operation
 
     def _add_job(self, tenant: str, kind: JobKind, document_id: UUID, operation_id: UUID | None) -> None:

@@ -13,9 +13,11 @@ from services.retrieval.errors import DocumentNotFound, OperationNotFound
 from services.retrieval.model import (
     Document,
     DocumentFilter,
+    DocumentState,
     JobKind,
     NewDocument,
     Operation,
+    OperationState,
     Passage,
     Position,
     Stored,
@@ -26,13 +28,13 @@ _INSERT_DOCUMENT = """
 insert into retrieval.documents
     (tenant_id, id, title, media_type, source, labels, state, content, size_bytes, sha256, request_id,
      fingerprint)
-values (%s, %s, %s, %s, %s, %s, 'pending', %s, %s, %s, %s, %s)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (tenant_id, request_id) where request_id is not null do nothing
 returning id, title, media_type, source, labels, state, size_bytes, chunk_count, sha256, create_time
 """
 _INSERT_OPERATION = """
-insert into retrieval.operations (tenant_id, id, document_id, state)
-values (%s, %s, %s, 'queued')
+insert into retrieval.operations (tenant_id, id, document_id, state, failure)
+values (%s, %s, %s, %s, %s)
 returning id, document_id, state, chunks_total, chunks_indexed, failure, create_time, update_time
 """
 _INSERT_JOB = """
@@ -88,7 +90,7 @@ class PostgresDocuments:
 
     async def create(self, tenant: str, document: NewDocument) -> Stored:
         """See DocumentStore."""
-        header = document.header
+        header, refusal = document.header, document.refusal
         async with self._database.tenant(tenant) as connection:
             await connection.execute(_REMEMBER_TENANT, (tenant,))
             cursor = await connection.execute(
@@ -100,8 +102,9 @@ class PostgresDocuments:
                     header.media_type.value,
                     header.source,
                     Jsonb(dict(header.labels)),
+                    (DocumentState.FAILED if refusal else DocumentState.PENDING).value,
                     document.content,
-                    len(document.content),
+                    document.size_bytes,
                     document.sha256,
                     header.request_id,
                     document.fingerprint,
@@ -111,10 +114,20 @@ class PostgresDocuments:
             row = await cursor.fetchone()
             if row is None:
                 return await self._created_before(connection, tenant, header.request_id)
-            cursor = await connection.execute(_INSERT_OPERATION, (tenant, document.operation_id, document.id))
-            await connection.execute(
-                _INSERT_JOB, (tenant, JobKind.INDEX.value, document.id, document.operation_id)
+            cursor = await connection.execute(
+                _INSERT_OPERATION,
+                (
+                    tenant,
+                    document.operation_id,
+                    document.id,
+                    (OperationState.FAILED if refusal else OperationState.QUEUED).value,
+                    rows.failure_json(refusal) if refusal else None,
+                ),
             )
+            if refusal is None:
+                await connection.execute(
+                    _INSERT_JOB, (tenant, JobKind.INDEX.value, document.id, document.operation_id)
+                )
             operation = await cursor.fetchone()
         if operation is None:
             raise AssertionError("insert … returning gives a row")

@@ -50,6 +50,7 @@ def new(header: Header = HEADER, content: bytes = b"\x00\xff content", fingerpri
         operation_id=uuid4(),
         header=header,
         content=content,
+        size_bytes=len(content),
         sha256="0" * 64,
         fingerprint=fingerprint,
     )
@@ -91,6 +92,23 @@ async def test_what_is_created_can_be_read(stores: Stores, tenant: str) -> None:
     operation = await stores.documents.get_operation(tenant, stored.operation.id)
     assert operation == stored.operation
     assert operation.state is OperationState.QUEUED
+
+
+async def test_what_is_refused_has_failed_from_the_start_and_is_no_work(stores: Stores, tenant: str) -> None:
+    header = replace(HEADER, request_id=uuid4())
+    refused = replace(new(header), content=None, size_bytes=2**40, sha256="", refusal=FAILURE)
+    stored = await stores.documents.create(tenant, refused)
+    document = await stores.documents.get(tenant, stored.document.id)
+    assert document == stored.document
+    assert (document.state, document.size_bytes, document.sha256) == (DocumentState.FAILED, 2**40, "")
+    operation = await stores.documents.get_operation(tenant, stored.operation.id)
+    assert operation == stored.operation
+    assert (operation.state, operation.failure) == (OperationState.FAILED, FAILURE)
+    assert await jobs_of(stores, tenant) == []
+    assert await stores.documents.create(tenant, replace(refused, id=uuid4(), operation_id=uuid4())) == stored
+    assert await stores.indexing.restart(tenant) == 0
+    await stores.documents.delete(tenant, document.id)
+    assert await stores.documents.list_page(tenant, DocumentFilter(), None, 10) == []
 
 
 async def test_a_request_id_creates_once_even_at_the_same_moment(stores: Stores, tenant: str) -> None:

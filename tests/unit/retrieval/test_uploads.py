@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -15,12 +16,18 @@ from causeway.retrieval.v1 import document_service_pb2, document_service_pb2_grp
 from fakes.retrieval_store import FakeRetrievalStore
 from fakes.tokens import Issuer
 from services.common.config import ConfigError
-from services.common.errors import Code, DeadlineExceeded, InvalidRequest, Overloaded, Reason
+from services.common.errors import Code, DeadlineExceeded, InvalidRequest, Overloaded, Reason, RequestIdReused
 from services.common.server import Application, Binding, serving
 from services.common.status import from_call
 from services.retrieval.documents import Documents, Limits
-from services.retrieval.errors import DocumentTooLarge
-from services.retrieval.model import Header, MediaType
+from services.retrieval.model import (
+    DocumentFilter,
+    DocumentState,
+    Failure,
+    Header,
+    MediaType,
+    OperationState,
+)
 from services.retrieval.servicer import DocumentServicer
 from services.retrieval.uploads import Part, Start, Uploads
 
@@ -72,14 +79,44 @@ async def test_what_does_not_add_up_is_refused_and_not_stored(
     assert not store.jobs
 
 
-async def test_a_declared_size_above_the_limit_is_refused_before_a_byte_is_read(uploads: Uploads) -> None:
+async def test_a_declared_size_above_the_limit_fails_before_a_byte_is_read(
+    uploads: Uploads, store: FakeRetrievalStore
+) -> None:
     async def never() -> AsyncIterator[Part]:
         yield Start(HEADER, 101)
         raise AssertionError("the upload was read on")
 
-    with pytest.raises(DocumentTooLarge) as caught:
-        await uploads.receive("acme", never())
-    assert [violation.field for violation in caught.value.violations] == ["start.size_bytes"]
+    stored = await uploads.receive("acme", never())
+    assert (stored.document.state, stored.document.size_bytes) == (DocumentState.FAILED, 101)
+    assert stored.operation.state is OperationState.FAILED
+    assert stored.operation.failure == Failure(
+        code=Code.FAILED_PRECONDITION,
+        reason=Reason.DOCUMENT_TOO_LARGE,
+        message="the document is too large: it has 101 bytes, and at most 100 are taken",
+        metadata={"limit_bytes": "100", "size_bytes": "101"},
+    )
+    assert not store.jobs
+
+
+async def test_a_document_too_large_is_noted_once_however_often_it_is_sent(uploads: Uploads) -> None:
+    start = Start(replace(HEADER, request_id=uuid4()), 101)
+    first = await uploads.receive("acme", parts(start))
+    assert await uploads.receive("acme", parts(start, b"abc")) == first
+    with pytest.raises(RequestIdReused):
+        await uploads.receive("acme", parts(replace(start, size_bytes=102)))
+
+
+async def test_a_document_that_was_too_large_is_stored_once_the_limit_allows_it(
+    uploads: Uploads, store: FakeRetrievalStore
+) -> None:
+    header = replace(HEADER, request_id=uuid4())
+    refused = await uploads.receive("acme", parts(Start(header, 101)))
+    larger = replace(LIMITS, upload_bytes=101)
+    later = Uploads(Documents(store, larger), larger)
+    stored = await later.receive("acme", parts(Start(header, 101), b"x" * 101))
+    assert stored.operation.state is OperationState.QUEUED
+    listed = await store.list_page("acme", DocumentFilter(), None, 10)
+    assert [document.id for document in listed] == [stored.document.id] != [refused.document.id]
 
 
 async def test_more_bytes_than_declared_are_not_buffered(uploads: Uploads) -> None:

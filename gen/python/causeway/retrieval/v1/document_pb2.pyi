@@ -127,11 +127,11 @@ class Document(_message.Message):
     state: Global___DocumentState.ValueType
     """How far its ingestion is."""
     size_bytes: _builtins.int
-    """Bytes that were uploaded."""
+    """Bytes that were uploaded, or were declared for one that is too large to be read."""
     chunk_count: _builtins.int
     """Passages it was cut into."""
     sha256: _builtins.str
-    """SHA-256 of the bytes, in lower-case hexadecimal."""
+    """SHA-256 of the bytes, in lower-case hexadecimal; empty for one that is too large to be read."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels to filter by."""

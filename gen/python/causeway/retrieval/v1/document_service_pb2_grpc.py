@@ -76,7 +76,8 @@ class DocumentServiceServicer:
 
     def UploadDocument(self, request_iterator, context):
         """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-        Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+        Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
+        answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
         told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
         seconds is given up (DEADLINE_EXCEEDED).
         """

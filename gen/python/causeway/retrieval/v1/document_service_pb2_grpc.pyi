@@ -39,7 +39,8 @@ class DocumentServiceStub:
     """
     UploadDocument: _grpc.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+    Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
+    answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
     told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
     seconds is given up (DEADLINE_EXCEEDED).
     """
@@ -63,7 +64,8 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """
     UploadDocument: _aio.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]  # type: ignore[assignment]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+    Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
+    answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
     told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
     seconds is given up (DEADLINE_EXCEEDED).
     """
@@ -96,7 +98,8 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.UploadDocumentResponse, _abc.Awaitable[_document_service_pb2.UploadDocumentResponse]]:
         """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-        Nothing is stored unless all of it arrives. A tenant may have so many bytes under way at once, more are
+        Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
+        answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
         told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
         seconds is given up (DEADLINE_EXCEEDED).
         """
