@@ -14,6 +14,7 @@ from pathlib import Path
 from mesh.local import addresses, front_files
 from mesh.local.files import write_atomic
 from mesh.local.names import FRONT
+from mesh.local.services import MODULES
 from mesh.local.workloads import (
     CALLS,
     FRONT_NAMESPACE,
@@ -45,12 +46,16 @@ Document = Mapping[str, Plain]
 
 
 def render(
-    workloads: Iterable[Workload], issuer: str, jwks: str, draining: Collection[str] = ()
+    workloads: Iterable[Workload],
+    issuer: str,
+    jwks: str,
+    draining: Collection[str] = (),
+    workers: int = 1,
 ) -> dict[str, str]:
     """File name to text, for the whole topology.
 
     `issuer` and `jwks` are the development issuer's name and public keys; `draining` names regions whose
-    workloads keep their streams and get no new ones.
+    workloads keep their streams and get no new ones. ``workers``: processes of each service.
     """
     every = tuple(workloads)
     regions = list(dict.fromkeys(workload.region for workload in every if workload.region))
@@ -58,7 +63,9 @@ def render(
     for region in regions:
         here = [workload for workload in every if workload.region == region]
         files[f"workloads-{region}.yaml"] = [_entry(item, draining=region in draining) for item in here]
-        files[f"sidecars-{region}.yaml"] = [_sidecar(item) for item in here if item.role is Role.SIDECAR]
+        files[f"sidecars-{region}.yaml"] = [
+            _sidecar(item, workers) for item in here if item.role is Role.SIDECAR
+        ]
     fronts = [workload for workload in every if workload.role is Role.FRONT]
     files["workloads-front.yaml"] = [_entry(front, draining=False) for front in fronts]
     files["front.yaml"] = front_files.manifests([PLATFORM_HOST], FRONT_CREDENTIAL)
@@ -161,19 +168,21 @@ def _entry(workload: Workload, *, draining: bool) -> Document:
     return manifest("WorkloadEntry", workload.namespace, workload.name, spec)
 
 
-def _sidecar(workload: Workload) -> Document:
+def _sidecar(workload: Workload, workers: int) -> Document:
     spec: dict[str, Plain] = {
         "workloadSelector": {"labels": {"app": workload.app, REGION_LABEL: workload.region}}
     }
     if workload.app in SERVICE_PORTS:
-        spec["ingress"] = [
-            {
-                "port": {"number": addresses.INBOUND, "protocol": "GRPC", "name": "grpc"},
-                "bind": workload.address,
-                "captureMode": "NONE",
-                "defaultEndpoint": f"127.0.0.1:{workload.app_port}",
-            }
-        ]
+        listener: dict[str, Plain] = {
+            "port": {"number": addresses.INBOUND, "protocol": "GRPC", "name": "grpc"},
+            "bind": workload.address,
+            "captureMode": "NONE",
+            "defaultEndpoint": f"127.0.0.1:{workload.app_port}",
+        }
+        if workers != 1 and workload.app in MODULES:
+            # The kernel gives each connection to one worker: with all calls on one, the others are idle.
+            listener["connectionPool"] = {"http": {"maxConcurrentStreams": 1}}
+        spec["ingress"] = [listener]
     spec["egress"] = _egress(workload)
     return manifest("Sidecar", workload.namespace, workload.name, spec)
 

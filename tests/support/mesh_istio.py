@@ -65,7 +65,7 @@ SERVES = {HEALTH: _healthy, ASK: _decided, LIMIT: _within}
 class Platform:
     """See the module. Made by `running`."""
 
-    def __init__(self, home: Path, sources: Sources, data_plane: DataPlane) -> None:
+    def __init__(self, home: Path, sources: Sources, data_plane: DataPlane, workers: int) -> None:
         self._sources = sources
         self.layout = Layout(home)
         self.layout.create()
@@ -73,7 +73,7 @@ class Platform:
         self.plan = assembly.make_plan(self.layout, self.shape)
         self.issuer = Issuer(self.layout)
         self.issuer.publish()
-        self.files = MeshFiles(self.layout, self.plan)
+        self.files = MeshFiles(self.layout, self.plan, workers)
         self.workloads: dict[str, Workload] = {item.process: item for item in self.plan.workloads}
         self.echoes: dict[str, Echo] = {}
         self.proxies: dict[str, Proxy] = {}
@@ -168,11 +168,14 @@ class Platform:
 
 @asynccontextmanager
 async def running(
-    home: Path, sources: Sources = services.manifests, data_plane: DataPlane = DataPlane.SIDECAR
+    home: Path,
+    sources: Sources = services.manifests,
+    data_plane: DataPlane = DataPlane.SIDECAR,
+    workers: int = 1,
 ) -> AsyncIterator[Platform]:
     """The mesh in step; whatever was started is ended on leaving. `sources` are what the control planes read
     in place of what `causeway up` has them read."""
     async with AsyncExitStack() as stack:
-        platform = Platform(home, sources, data_plane)
+        platform = Platform(home, sources, data_plane, workers)
         await platform.open(stack)
         yield platform

@@ -113,6 +113,17 @@ def test_a_sidecar_hears_of_those_only_whom_its_application_calls() -> None:
     assert "ingress:" not in by_app["indexer"]
 
 
+@pytest.mark.parametrize("workers", [0, 2, 8])
+def test_where_several_workers_share_a_port_each_call_has_a_connection_of_its_own(workers: int) -> None:
+    files = topology_files.render(PLAN.workloads, "https://issuer", "{}", workers=workers)
+    text = files["sidecars-us-west-2.yaml"]
+    by_app = {part.split('name: "')[1].split("-us")[0]: part for part in text.split("---\n")}
+    shared = {app for app, part in by_app.items() if "maxConcurrentStreams: 1\n" in part}
+    assert shared == {"policy", "session", "retrieval", "gateway"}, "Triton is one process"
+    alone = topology_files.render(PLAN.workloads, "https://issuer", "{}")
+    assert not any("maxConcurrentStreams" in text for text in alone.values())
+
+
 @pytest.mark.parametrize("plane", [DataPlane.SIDECAR, DataPlane.PROXYLESS])
 def test_every_proxy_finds_its_files_and_nobody_else_can_read_them(layout: Layout, plane: DataPlane) -> None:
     plan = make_plan(plane)
