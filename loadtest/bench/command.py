@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
     "answers": ("loadtest.bench.answers", "whether answers are grounded, and admit what is not there"),
     "mesh": ("loadtest.bench.mesh", "calls through the mesh against direct ones"),
     "control-plane": ("loadtest.bench.control_plane", "from manifests to proxies, small and large meshes"),
+    "workers": ("loadtest.bench.workers", "one worker per core against one process a service"),
     "start": ("loadtest.bench.start", "how soon a platform is ready, and its memory"),
 }
 """Name → the module with `run(Run) -> None`, and what it measures."""

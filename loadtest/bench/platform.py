@@ -69,6 +69,17 @@ class Platform:
         """How it is doing."""
         return report.read(self.layout)
 
+    def memory(self) -> dict[str, float]:
+        """MiB (PSS) of every process with its children, and of the supervisor. Raises BenchError when one is
+        not ready."""
+        now = self.report()
+        document = report.to_json(now)
+        processes = document["processes"]
+        if not isinstance(processes, list) or not document["ready"] or now.supervisor is None:
+            raise BenchError("the platform did not stay ready")
+        found = {item["name"]: item["memory_bytes"] / 2**20 for item in processes if item["memory_bytes"]}
+        return {**found, "supervisor": procfs.proportional_memory(now.supervisor.pid) / 2**20}
+
 
 @contextmanager
 def temporary_home() -> Iterator[Layout]:

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.bench.harness import Run
-from loadtest.bench.platform import Platform, running, temporary_home
+from loadtest.bench.platform import running, temporary_home
 from loadtest.bench.report import BenchError
 from loadtest.bench.stats import summarise
-from mesh.local import procfs
 from mesh.local.layout import Layout
 from mesh.local.names import DEFAULT_REGIONS, SINGLE, DataPlane, Shape
-from mesh.local.report import to_json
 
 READY_SECONDS = 20.0
 MESH_READY_SECONDS = 30.0
@@ -71,7 +69,7 @@ def _start(run: Run, layout: Layout, what: str, shape: Shape = SINGLE) -> Start:
         timed = {process.name: process.started_in for process in platform.report().processes}
         stages = {name: seconds for name, seconds in timed.items() if seconds}
         time.sleep(SETTLE_SECONDS)
-        return Start(ready, stages, _memory(platform))
+        return Start(ready, stages, platform.memory())
 
 
 def _move(source: Path, target: Path) -> None:
@@ -79,17 +77,6 @@ def _move(source: Path, target: Path) -> None:
         source.rename(target)
     except OSError as error:
         raise BenchError(f"cannot move the models that were built: {error}") from error
-
-
-def _memory(platform: Platform) -> dict[str, float]:
-    """MiB (PSS) of every process with its children, and of the supervisor."""
-    now = platform.report()
-    document = to_json(now)
-    processes = document["processes"]
-    if not isinstance(processes, list) or not document["ready"] or now.supervisor is None:
-        raise BenchError("the platform did not stay ready")
-    found = {item["name"]: item["memory_bytes"] / 2**20 for item in processes if item["memory_bytes"]}
-    return {**found, "supervisor": procfs.proportional_memory(now.supervisor.pid) / 2**20}
 
 
 def _report(run: Run, first: Start, fresh: list[Start], again: list[Start]) -> None:

@@ -27,6 +27,7 @@ BOUNDED = {
     "chat": {"tokens/s through the gateway over Triton direct, 8 streams": 0.9},
     "retrieval": {"ingestion over the embedder's limit": 0.85, "recall@5, hybrid": 0.9},
     "answers": {},
+    "workers": {},
     "mesh": {"sidecars over direct, p50, 1 caller": 2.2},
     "control-plane": {
         "full, 1000 workloads": 1,

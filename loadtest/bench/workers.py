@@ -1,0 +1,170 @@
+"""`causeway bench workers`: what one worker per core gives over one process a service, side by side.
+
+Two platforms run at once and are loaded in turns: they differ in `CAUSEWAY_WORKERS` alone. Three kinds of
+work, each with enough callers to keep a single process of the service busy: calls that the gateway answers by
+itself, calls that PostgreSQL answers, and streams of the synthetic model, a piece every 10 ms. Callers share
+the cores with what they call, so the gain grows with the machine's cores; this says whether there is any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+
+from causeway.gateway.v1 import chat_service_pb2
+from causeway.session.v1 import conversation_service_pb2
+from loadtest.bench.gateway import question
+from loadtest.bench.harness import Round, Rounds, Run, Side
+from loadtest.bench.peers.process import Peer
+from loadtest.bench.platform import AUTHORITY, Platform, configure, running, temporary_home
+from loadtest.bench.report import BenchError
+
+ONE, MANY = "one", "one per core"
+WORKERS = {ONE: "1", MANY: "0"}
+SERVICES = ("gateway", "session", "policy")
+CONNECTIONS = 32
+"""The kernel spreads connections over the workers; with few, one may get them all."""
+PIECES = 16
+"""Of each answer that is streamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One kind of work."""
+
+    name: str
+    service: str
+    method: str
+    kind: str
+    callers: int
+    request: bytes
+
+
+LOADS = (
+    Load(
+        "gateway alone",
+        "gateway",
+        "/causeway.gateway.v1.ChatService/ListModels",
+        "unary",
+        32,
+        chat_service_pb2.ListModelsRequest().SerializeToString(),
+    ),
+    Load(
+        "session with PostgreSQL",
+        "session",
+        "/causeway.session.v1.ConversationService/ListConversations",
+        "unary",
+        32,
+        conversation_service_pb2.ListConversationsRequest(page_size=10).SerializeToString(),
+    ),
+    Load(
+        "streams of the synthetic model",
+        "gateway",
+        "/causeway.gateway.v1.ChatService/Chat",
+        "stream",
+        64,
+        question("What is it?", max_tokens=PIECES, grounded=False).SerializeToString(),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What callers saw in one round."""
+
+    rate: float
+    """Answers a second."""
+    p99: float
+    """The 99th of a hundred of the times that they took, in seconds."""
+
+
+def run(run: Run) -> None:
+    """Starts both platforms, and measures."""
+    with ExitStack() as stack:
+        platforms: dict[str, Platform] = {}
+        for name, workers in WORKERS.items():
+            layout = stack.enter_context(temporary_home())
+            configure(
+                layout,
+                {
+                    "models": {"CAUSEWAY_TRITON_SYNTHETIC": "1"},
+                    "session": {"CAUSEWAY_WORKERS": workers},
+                    "policy": {"CAUSEWAY_WORKERS": workers, "CAUSEWAY_QUOTA_TOKENS": "1000000000"},
+                    "gateway": {"CAUSEWAY_WORKERS": workers, "CAUSEWAY_MODELS_GENERATOR": "synthetic"},
+                },
+            )
+            platforms[name] = stack.enter_context(running(run, layout))
+        for load in LOADS:
+            asyncio.run(_compare(run, platforms, load))
+        _report_memory(run, platforms)
+
+
+async def _compare(run: Run, platforms: Mapping[str, Platform], load: Load) -> None:
+    run.progress.stage(load.name)
+    seconds = 1.0 if run.quick else 3.0
+    samples: dict[tuple[str, int], Sample] = {}
+    async with AsyncExitStack() as stack:
+
+        async def side(name: str, platform: Platform) -> Side:
+            target, authority = platform.target(load.service), AUTHORITY.format(load.service)
+            arguments = (target, authority, load.method, load.kind, str(CONNECTIONS), load.request.hex())
+            peer = await stack.enter_async_context(Peer("loadtest.bench.peers.service_callers", *arguments))
+            asked = {"callers": load.callers, "metadata": platform.metadata("bench", ["reader"])}
+            # The first calls pay for the connections.
+            _answered(await peer.ask({**asked, "seconds": 1.0}))
+
+            async def measured(number: int) -> float:
+                answer = _answered(await peer.ask({**asked, "seconds": seconds}))
+                samples[name, number] = Sample(answer["rate"], answer["p99"])
+                return answer["rate"]
+
+            return measured
+
+        sides = {name: await side(name, platform) for name, platform in platforms.items()}
+        rounds = await run.interleave(load.name, sides, run.choose(7, 1), seconds=60)
+    _report(run, load, rounds, samples)
+
+
+def _answered(answer: Mapping[str, float]) -> Mapping[str, float]:
+    if "error" in answer:
+        raise BenchError(f"a call failed: {answer['error']}")
+    return answer
+
+
+def _report(run: Run, load: Load, rounds: Rounds, samples: Mapping[tuple[str, int], Sample]) -> None:
+    def figures(of: Callable[[Sample], float]) -> Rounds:
+        return Rounds(
+            [
+                Round({name: of(samples[name, number]) for name in WORKERS}, one.foreign)
+                for number, one in enumerate(rounds.every)
+            ]
+        )
+
+    add = run.report.add
+    add(
+        f"one worker per core over one, answers/s, {load.name}",
+        rounds.ratio(MANY, ONE),
+        "ratio",
+        note=f"{rounds.note}; {load.callers} callers on {CONNECTIONS} connections, {os.cpu_count()} cores",
+    )
+    slow = figures(lambda sample: sample.p99 * 1e3)
+    add(f"one worker per core over one, p99, {load.name}", slow.ratio(MANY, ONE), "ratio")
+    for name in WORKERS:
+        add(f"{name}, answers/s, {load.name}", rounds.values(name), "1/s")
+
+
+def _report_memory(run: Run, platforms: Mapping[str, Platform]) -> None:
+    def memory(platform: Platform) -> float:
+        found = platform.memory()
+        return sum(found[service] for service in SERVICES)
+
+    more = memory(platforms[MANY]) - memory(platforms[ONE])
+    run.report.add(
+        "memory that the workers take",
+        more,
+        "MiB",
+        note=f"PSS, {', '.join(SERVICES)} together, after the load",
+    )
