@@ -14,6 +14,8 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from services.common.triton import ended
+
 
 class ModelFailedError(Exception):
     """A model answered a streamed request with an error; the text is the model's."""
@@ -71,13 +73,19 @@ async def stream(
     Raises ``ModelFailedError`` for the model's errors and ``grpc.aio.AioRpcError`` for everything else.
     """
     call = stub.ModelStreamInfer(_one(request), timeout=timeout, metadata=metadata)
+    responses = aiter(call)
     try:
-        async for response in call:
+        async for response in responses:
             if response.error_message:
+                await ended(responses)
                 raise ModelFailedError(response.error_message)
+            final = response.infer_response.parameters["triton_final_response"].bool_param
+            if final:
+                # Before its text is handed on: whoever has the last piece may close this.
+                await ended(responses)
             if response.infer_response.outputs:
                 yield _piece(response.infer_response)
-            if response.infer_response.parameters["triton_final_response"].bool_param:
+            if final:
                 return
     finally:
         call.cancel()

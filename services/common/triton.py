@@ -12,6 +12,7 @@ import json
 import struct
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -55,6 +56,8 @@ _DEAD = "healthy"
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 """What a model's own exceptions arrive as."""
 
+_END_LIMIT = 1.0
+"""Seconds; as a rule the end of a stream is a tenth of a millisecond behind its last response."""
 _FINAL = "triton_final_response"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 
@@ -142,20 +145,26 @@ class TritonClient:
         _add_texts(request, "MESSAGES", [json.dumps(list(messages), ensure_ascii=False)])
         _add_texts(request, "PARAMS", [json.dumps(dict(params), ensure_ascii=False)])
         call = self._stub.ModelStreamInfer(_once(request), **_options())
+        responses = aiter(call)
         finished, region = False, None
         try:
-            async for response in call:
+            async for response in responses:
                 if response.error_message:
+                    await ended(responses)
                     raise _stream_error(response.error_message, model)
                 if region is None:
                     # They came before the first response.
                     region = _region(await call.initial_metadata())
+                final = response.infer_response.parameters[_FINAL].bool_param
+                if final:
+                    # Before its text is handed on: whoever has the last chunk may close this.
+                    await ended(responses)
                 chunk = _chunk(response.infer_response, region)
                 if chunk is not None:
                     finished = finished or bool(chunk.finish_reason)
                     self._answered[model] = time.monotonic()
                     yield chunk
-                if response.infer_response.parameters[_FINAL].bool_param:
+                if final:
                     break
         except grpc.aio.AioRpcError as error:
             raise _domain_error(error.code(), error.details() or "", model) from error
@@ -181,6 +190,18 @@ class TritonClient:
 def _options() -> dict[str, Any]:
     call = current_call()
     return {"metadata": ((REQUEST_ID_KEY, call.request_id), *call.trace), "timeout": remaining(call)}
+
+
+async def ended(responses: AsyncIterator[Any]) -> None:
+    """Reads a stream to its end, for a moment; its last response has come, and the end is right behind it.
+
+    Triton 2.51 never frees a request whose stream is cancelled just behind its last response: each one costs
+    memory for good, and the model cannot be unloaded any more.
+    """
+    with suppress(TimeoutError, grpc.aio.AioRpcError):
+        async with asyncio.timeout(_END_LIMIT):
+            async for _ in responses:
+                pass
 
 
 async def _once(request: Any) -> AsyncIterator[Any]:
