@@ -163,8 +163,8 @@ async def _store(
     except grpc.aio.AioRpcError as error:
         if error.code() is not grpc.StatusCode.INTERNAL or from_call(error) is not None:
             raise
-    # A write that fails because the server has refused the upload already is an internal error of grpc.aio's
-    # own, and the refusal is lost. Sent alone, the beginning is refused again, and nothing is being written.
+    # A write that fails because the server has answered already is an internal error of grpc.aio's own, and
+    # the answer is lost. Sent alone, the beginning gets it again: it has the same request_id.
     return (await stub.UploadDocument(parts(content=False), metadata=metadata, timeout=60)).operation
 
 

@@ -13,13 +13,10 @@ import grpc
 from grpc.aio import ClientCallDetails, Metadata
 
 from services.common.config import Peer
-from services.common.context import REQUEST_ID_KEY, current_call, remaining
+from services.common.context import REQUEST_ID_KEY, allotted, caller_ran_out, current_call
 from services.common.errors import DeadlineExceeded, PeerUnavailable
 from services.common.identity import caller_or_none
 from services.common.status import from_call
-
-HOP_SECONDS = 0.05
-"""What a hop keeps of the deadline for itself."""
 
 XDS = "xds:///"
 """How a target begins that a control plane resolves."""
@@ -68,10 +65,7 @@ def call_options(timeout: float | None = None) -> dict[str, Any]:
     ``timeout`` in seconds bounds it further.
     """
     call = current_call()
-    left = remaining(call)
-    if left is not None:
-        left = max(0.001, left - HOP_SECONDS)
-    bounds = [bound for bound in (left, timeout) if bound is not None]
+    bounds = [bound for bound in (allotted(), timeout) if bound is not None]
     metadata: list[tuple[str, str]] = [(REQUEST_ID_KEY, call.request_id), *call.trace]
     caller = caller_or_none()
     if caller is not None and caller.token:
@@ -107,8 +101,8 @@ def peer_errors(peer: str) -> Iterator[None]:
 
     Raises:
         RemoteError: the peer refused, for a reason of its own.
-        DeadlineExceeded: it took too long.
-        PeerUnavailable: it could not be reached, or failed in a way it did not explain.
+        DeadlineExceeded: it took longer than the caller waits.
+        PeerUnavailable: it could not be reached, took longer than we wait, or failed without explaining.
     """
     try:
         yield
@@ -116,6 +110,6 @@ def peer_errors(peer: str) -> Iterator[None]:
         refusal = from_call(error)
         if refusal is not None:
             raise refusal from error
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and caller_ran_out():
             raise DeadlineExceeded(f"{peer} did not answer in time") from error
         raise PeerUnavailable(f"{peer} cannot be reached") from error

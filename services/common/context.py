@@ -15,9 +15,9 @@ TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 _TRACE_LIMIT = 512
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MARGIN = 0.05
-"""Seconds kept of the caller's deadline, to tell him why."""
-_SHORTEST = 0.01
-"""Seconds that are tried all the same, where he leaves less than the margin."""
+"""Seconds that every step keeps of the caller's time, so that its error reaches him in time."""
+_SHORTEST = 0.001
+"""Seconds that are tried all the same, where he leaves less than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,18 @@ def remaining(call: CallContext) -> float | None:
     return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
 
 
+def allotted() -> float | None:
+    """Seconds that the caller leaves to a step of the call being served; None when he waits for ever."""
+    left = remaining(current_call())
+    return None if left is None else max(_SHORTEST, left - _MARGIN)
+
+
+def caller_ran_out() -> bool:
+    """Whether the step that has just timed out had all the time that the caller left."""
+    left = allotted()
+    return left is not None and left <= _MARGIN
+
+
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
     """How long a step of the call being served may take, and whose limit that is.
@@ -82,8 +94,8 @@ class TimeLimit:
 
 
 def time_limit(own: float) -> TimeLimit:
-    """``own`` seconds, or what the caller leaves of his time, less a margin to tell him why."""
-    left = remaining(current_call())
-    if left is None or own <= left - _MARGIN:
+    """``own`` seconds, or what the caller leaves."""
+    left = allotted()
+    if left is None or own <= left:
         return TimeLimit(own, by_caller=False)
-    return TimeLimit(max(_SHORTEST, left - _MARGIN), by_caller=True)
+    return TimeLimit(left, by_caller=True)

@@ -53,20 +53,21 @@ def migrate(settings: PostgresConfig) -> None:
         try:
             for schema in SCHEMAS:
                 lock.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-                _upgrade(engine, schema)
+                with engine.begin() as connection:
+                    command.upgrade(configuration(connection, schema), "head")
                 log.info("schema is up to date", extra={"schema": schema})
         finally:
             engine.dispose()
 
 
-def _upgrade(engine: sqlalchemy.Engine, schema: str) -> None:
+def configuration(connection: sqlalchemy.Connection, schema: str) -> AlembicConfig:
+    """What Alembic's commands need for one schema, all within the connection's transaction."""
     alembic = AlembicConfig()
     alembic.set_main_option("script_location", str(SERVICES / "common" / "alembic"))
     alembic.set_main_option("version_locations", str(SERVICES / schema / "migrations" / "versions"))
     alembic.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        alembic.attributes.update(connection=connection, schema=schema)
-        command.upgrade(alembic, "head")
+    alembic.attributes.update(connection=connection, schema=schema)
+    return alembic
 
 
 def main() -> int:

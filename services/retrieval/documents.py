@@ -90,12 +90,14 @@ class Documents:
             fingerprint=_fingerprint(header, sha256),
         )
         stored = await self._store.create(tenant, document)
-        if stored.fingerprint != document.fingerprint and not stored.document.sha256:
-            # It was refused unread before, and would not be today: the limit is another.
+        if stored.fingerprint == _unread(header, len(content)):
+            # The same document was too large before; the limit is another today.
             with suppress(DocumentNotFound):
                 await self._store.delete(tenant, stored.document.id)
             stored = await self._store.create(tenant, document)
-        return _same(stored, document)
+        if stored.fingerprint != document.fingerprint:
+            raise RequestIdReused("this request_id created another document")
+        return stored
 
     async def refuse(self, tenant: str, header: Header, size_bytes: int, error: IngestionError) -> Stored:
         """Notes a document whose bytes are not wanted: it and its operation have failed, for all to see.
@@ -111,10 +113,15 @@ class Documents:
             content=None,
             size_bytes=size_bytes,
             sha256="",
-            fingerprint=_fingerprint(header, f"{size_bytes} bytes"),
+            fingerprint=_unread(header, size_bytes),
             refusal=error.failure(),
         )
-        return _same(await self._store.create(tenant, document), document)
+        stored = await self._store.create(tenant, document)
+        # One that was stored while the limit allowed it is the same, as far as can be told without its bytes.
+        kept = stored.document.size_bytes == size_bytes and _fingerprint(header, stored.document.sha256)
+        if stored.fingerprint not in (document.fingerprint, kept):
+            raise RequestIdReused("this request_id created another document")
+        return stored
 
     async def get(self, tenant: str, document_id: UUID) -> Document:
         """Reads one. Raises DocumentNotFound."""
@@ -160,13 +167,6 @@ class Documents:
         return Page(found[:limit], token)
 
 
-def _same(stored: Stored, document: NewDocument) -> Stored:
-    """``stored``, which is what ``document`` asked for. Raises RequestIdReused."""
-    if stored.fingerprint != document.fingerprint:
-        raise RequestIdReused("this request_id created another document")
-    return stored
-
-
 def check_header(header: Header) -> None:
     """Raises InvalidRequest for texts that cannot be stored, and for a blank title."""
     if not header.title.strip():
@@ -192,6 +192,11 @@ def _check_text(text: str, field: str) -> None:
 def _fingerprint(header: Header, content: str) -> str:
     """``content``: what tells it from others."""
     return _digest([header.title, header.media_type, header.source, sorted(header.labels.items()), content])
+
+
+def _unread(header: Header, size_bytes: int) -> str:
+    """The fingerprint of a document whose bytes were not read."""
+    return _fingerprint(header, f"{size_bytes} bytes")
 
 
 def _digest(value: object) -> str:

@@ -63,7 +63,7 @@ def failures(platform: Platform, file: str) -> list[tuple[str, str, str]]:
     "name,reason,words",
     [
         ("corrupt.pdf", "DOCUMENT_UNREADABLE", "damaged"),
-        ("empty.txt", "DOCUMENT_EMPTY", "empty"),
+        ("empty.txt", "DOCUMENT_EMPTY", "the document is empty"),
         ("blank.md", "DOCUMENT_EMPTY", "no text"),
         ("latin1.txt", "DOCUMENT_UNREADABLE", "not valid UTF-8 at byte 14"),
         ("large.txt", "DOCUMENT_TOO_LARGE", "at most 33554432 are taken"),

@@ -12,11 +12,13 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+import sqlalchemy
+from alembic import command
 from support.gate import Gate
 from support.platform import Platform, running
 
 from services.common.errors import StoreUnavailable
-from services.common.migrate import SCHEMAS, migrate
+from services.common.migrate import SCHEMAS, configuration, migrate
 from services.common.postgres import Database, PostgresConfig
 from services.common.secret import Secret
 
@@ -140,3 +142,42 @@ def test_migrations_can_be_run_again_and_at_the_same_time(platform: Platform) ->
     with psycopg.connect(platform.postgres_conninfo("causeway_owner")) as connection:
         schemas = {row[0] for row in connection.execute("select nspname from pg_namespace")}
         assert set(SCHEMAS) <= schemas
+
+
+DOCUMENT = """
+insert into retrieval.documents
+    (tenant_id, id, title, media_type, source, labels, state, content, size_bytes, sha256, fingerprint)
+values ('acme', gen_random_uuid(), 't', 'text', '', '{}', %s, %s, %s, '', 'f')
+"""
+
+
+def test_every_migration_can_be_undone_and_made_again_over_rows(platform: Platform) -> None:
+    owner = config(platform, "causeway_owner")
+    migrate(owner)
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(platform.postgres_conninfo("causeway_owner"))
+    )
+    # The superuser passes the tenants' policies by.
+    with psycopg.connect(platform.postgres_conninfo("postgres"), autocommit=True) as rows:
+        rows.execute(DOCUMENT, ("ready", b"abc", 3))
+        rows.execute(DOCUMENT, ("failed", None, 2**40))
+        for wrong in (("ready", None, 3), ("pending", None, 3), ("failed", b"abc", 4), ("failed", None, -1)):
+            with pytest.raises(psycopg.errors.CheckViolation):
+                rows.execute(DOCUMENT, wrong)
+        with engine.begin() as connection:
+            command.downgrade(configuration(connection, "retrieval"), "0001")
+        kept = rows.execute("select size_bytes from retrieval.documents where tenant_id = 'acme'").fetchall()
+        assert kept == [(3,)], "a document without content has no place there"
+        with pytest.raises(psycopg.errors.IntegrityError):
+            rows.execute(DOCUMENT, ("failed", None, 3))
+        for schema in SCHEMAS:
+            with engine.begin() as connection:
+                command.downgrade(configuration(connection, schema), "base")
+        migrate(owner)
+        rows.execute(DOCUMENT, ("failed", None, 2**40))
+        forced = rows.execute(
+            "select relname from pg_class join pg_namespace n on n.oid = relnamespace"
+            " where nspname = 'retrieval' and relkind = 'r' and not relforcerowsecurity"
+        ).fetchall()
+        assert forced == [("alembic_version",)]
+    engine.dispose()

@@ -70,7 +70,7 @@ async def test_without_a_deadline_there_is_none(stub: Any) -> None:
     assert reply.conversation.title.endswith(" none")
 
 
-def test_a_deadline_that_has_passed_leaves_no_time() -> None:
+async def test_a_deadline_that_has_passed_leaves_no_time() -> None:
     set_current_call(CallContext("req-9", time.monotonic() - 1))
     assert call_options()["timeout"] == 0.001
     set_current_call(CallContext("req-9", time.monotonic() + 100))
@@ -90,7 +90,14 @@ async def test_nobody_there_is_unavailable() -> None:
             await rpc.ConversationServiceStub(channel).GetConversation(pb.GetConversationRequest(id=ID))
 
 
-async def test_too_slow_is_deadline_exceeded() -> None:
+@pytest.mark.parametrize(
+    "left,expected",
+    [(0.0, DeadlineExceeded), (0.05, DeadlineExceeded), (60, PeerUnavailable), (None, PeerUnavailable)],
+)
+async def test_a_peer_that_is_too_slow_is_away_unless_the_caller_was_in_a_hurry(
+    left: float | None, expected: type[Exception]
+) -> None:
+    set_current_call(CallContext("req-10", None if left is None else time.monotonic() + left))
     error = grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata())
-    with pytest.raises(DeadlineExceeded), peer_errors("session"):
+    with pytest.raises(expected), peer_errors("session"):
         raise error

@@ -117,6 +117,26 @@ async def test_a_document_that_was_too_large_is_stored_once_the_limit_allows_it(
     assert stored.operation.state is OperationState.QUEUED
     listed = await store.list_page("acme", DocumentFilter(), None, 10)
     assert [document.id for document in listed] == [stored.document.id] != [refused.document.id]
+    # And once it does not again: what is stored stays.
+    assert await uploads.receive("acme", parts(Start(header, 101))) == stored
+
+
+async def test_another_document_does_not_take_the_place_of_one_that_was_too_large(
+    uploads: Uploads, store: FakeRetrievalStore
+) -> None:
+    header = replace(HEADER, request_id=uuid4())
+    refused = await uploads.receive("acme", parts(Start(header, 101)))
+    for start in (Start(header, 3), Start(replace(header, title="Another"), 3)):
+        with pytest.raises(RequestIdReused):
+            await uploads.receive("acme", parts(start, b"abc"))
+    assert await store.list_page("acme", DocumentFilter(), None, 10) == [refused.document]
+
+
+async def test_one_that_is_too_large_does_not_pass_for_another(uploads: Uploads) -> None:
+    header = replace(HEADER, request_id=uuid4())
+    await uploads.receive("acme", parts(Start(header, 3), b"abc"))
+    with pytest.raises(RequestIdReused):
+        await uploads.receive("acme", parts(Start(header, 101)))
 
 
 async def test_more_bytes_than_declared_are_not_buffered(uploads: Uploads) -> None:

@@ -49,7 +49,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DOCUMENT_EMPTY: _ErrorReason.ValueType  # 12
     """The document holds no text. FAILED_PRECONDITION on the operation."""
     ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 13
-    """The document is larger than the limit. INVALID_ARGUMENT."""
+    """The document is larger than the limit. FAILED_PRECONDITION on the operation; INVALID_ARGUMENT for one that
+    comes in a single message.
+    """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 14
     """The tenant's token quota is used up; google.rpc.RetryInfo says when to come back. RESOURCE_EXHAUSTED."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 15
@@ -69,7 +71,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 21
     """A fault of the server; the request id finds it in the log. INTERNAL."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 22
-    """The caller's deadline passed before the work was done, or the caller itself fell silent. DEADLINE_EXCEEDED."""
+    """The caller's deadline passed before the work was done, or the caller itself fell silent. What takes longer
+    than the server waits is unavailable instead. DEADLINE_EXCEEDED.
+    """
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 23
     """A limit on how much one tenant may keep has been reached. FAILED_PRECONDITION."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 24
@@ -111,7 +115,9 @@ ERROR_REASON_DOCUMENT_UNREADABLE: ErrorReason.ValueType  # 11
 ERROR_REASON_DOCUMENT_EMPTY: ErrorReason.ValueType  # 12
 """The document holds no text. FAILED_PRECONDITION on the operation."""
 ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 13
-"""The document is larger than the limit. INVALID_ARGUMENT."""
+"""The document is larger than the limit. FAILED_PRECONDITION on the operation; INVALID_ARGUMENT for one that
+comes in a single message.
+"""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 14
 """The tenant's token quota is used up; google.rpc.RetryInfo says when to come back. RESOURCE_EXHAUSTED."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 15
@@ -131,7 +137,9 @@ ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 20
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 21
 """A fault of the server; the request id finds it in the log. INTERNAL."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 22
-"""The caller's deadline passed before the work was done, or the caller itself fell silent. DEADLINE_EXCEEDED."""
+"""The caller's deadline passed before the work was done, or the caller itself fell silent. What takes longer
+than the server waits is unavailable instead. DEADLINE_EXCEEDED.
+"""
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 23
 """A limit on how much one tenant may keep has been reached. FAILED_PRECONDITION."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 24

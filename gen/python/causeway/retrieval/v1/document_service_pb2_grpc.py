@@ -76,10 +76,11 @@ class DocumentServiceServicer:
 
     def UploadDocument(self, request_iterator, context):
         """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-        Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
-        answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
-        told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
-        seconds is given up (DEADLINE_EXCEEDED).
+        Unless all of them arrive, nothing is stored. One that is larger than is taken (32 MiB, unless configured
+        otherwise) is not read: the answer comes behind the header, with an operation that has failed
+        (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are told to come back
+        (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some seconds is given up
+        (DEADLINE_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,10 +39,11 @@ class DocumentServiceStub:
     """
     UploadDocument: _grpc.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
-    answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
-    told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
-    seconds is given up (DEADLINE_EXCEEDED).
+    Unless all of them arrive, nothing is stored. One that is larger than is taken (32 MiB, unless configured
+    otherwise) is not read: the answer comes behind the header, with an operation that has failed
+    (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are told to come back
+    (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some seconds is given up
+    (DEADLINE_EXCEEDED).
     """
     GetDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]
     """GetDocument reads one."""
@@ -64,10 +65,11 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """
     UploadDocument: _aio.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]  # type: ignore[assignment]
     """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-    Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
-    answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
-    told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
-    seconds is given up (DEADLINE_EXCEEDED).
+    Unless all of them arrive, nothing is stored. One that is larger than is taken (32 MiB, unless configured
+    otherwise) is not read: the answer comes behind the header, with an operation that has failed
+    (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are told to come back
+    (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some seconds is given up
+    (DEADLINE_EXCEEDED).
     """
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
     """GetDocument reads one."""
@@ -98,10 +100,11 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.UploadDocumentResponse, _abc.Awaitable[_document_service_pb2.UploadDocumentResponse]]:
         """UploadDocument is CreateDocument for larger documents: the header first, then the bytes in pieces.
-        Nothing is stored unless all of it arrives. One that is larger than is taken (32 MiB) is not read: the
-        answer comes behind the header, with an operation that has failed (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are
-        told to come back (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some
-        seconds is given up (DEADLINE_EXCEEDED).
+        Unless all of them arrive, nothing is stored. One that is larger than is taken (32 MiB, unless configured
+        otherwise) is not read: the answer comes behind the header, with an operation that has failed
+        (DOCUMENT_TOO_LARGE). A tenant may have so many bytes under way at once, more are told to come back
+        (RESOURCE_EXHAUSTED with google.rpc.RetryInfo); an upload that sends nothing for some seconds is given up
+        (DEADLINE_EXCEEDED).
         """
 
     @_abc_1.abstractmethod
