@@ -70,7 +70,7 @@ async def _supervise(layout: Layout, only: Collection[str] | None, shape: Shape)
     hooks = _hooks(layout, plan, site, specs)
     mesh = WITHOUT_MESH
     if shape.has_mesh:
-        files = MeshFiles(layout, plan, chosen.workers)
+        files = MeshFiles(layout, plan, services.sharing(chosen, shape.regions))
         files.write()
         hooks |= files.hooks()
         mesh = files.mesh()

@@ -28,9 +28,9 @@ Prepare = Callable[[], Awaitable[None]]
 class MeshFiles:
     """Everything below `home/mesh` that the supervisor writes."""
 
-    def __init__(self, layout: Layout, plan: Plan, workers: int = 1) -> None:
-        """``workers``: processes of each service, 0 for one per core."""
-        self._workers = workers
+    def __init__(self, layout: Layout, plan: Plan, shared: Collection[str] = ()) -> None:
+        """``shared``: services, as `gateway@us-west-2`, whose port several workers share."""
+        self._shared = shared
         self._layout = layout
         self._plan = plan
         regions = plan.shape.regions
@@ -52,7 +52,7 @@ class MeshFiles:
     def write_topology(self, draining: Collection[str] = ()) -> None:
         """Where workloads run, and which regions drain."""
         jwks = self._layout.jwks.read_text("ascii")
-        files = topology_files.render(self._plan.workloads, ISSUER, jwks, draining, self._workers)
+        files = topology_files.render(self._plan.workloads, ISSUER, jwks, draining, self._shared)
         changed = topology_files.write(self._layout.topology, files)
         topology_files.write(self._layout.overlays, topology_files.gateways(self._plan.shape.regions))
         if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from mesh.local import addresses, issuer, postgres, proxyless, triton, valkey
@@ -22,6 +23,9 @@ MODULES = {
     "indexer": "services.retrieval.indexer",
     "gateway": "services.gateway",
 }
+
+WORKERS = "CAUSEWAY_WORKERS"
+"""Processes of a service that share its port; 0 for one per core."""
 
 _NEEDS = {
     "policy": ("postgres", "valkey"),
@@ -48,12 +52,22 @@ def python_path() -> dict[str, str]:
     }
 
 
+def sharing(settings: Settings, regions: Iterable[str]) -> set[str]:
+    """The services, as `gateway@us-west-2`, that have several workers on one port."""
+    return {
+        in_region(service, region)
+        for service in MODULES
+        for region in regions
+        if settings.environment(service, region).get(WORKERS, str(settings.workers)) != "1"
+    }
+
+
 def common(settings: Settings, layout: Layout, port: int, region: str) -> dict[str, str]:
     """What every service is told."""
     return {
         **python_path(),
         "CAUSEWAY_LISTEN": f"{LOOPBACK}:{port}",
-        "CAUSEWAY_WORKERS": str(settings.workers),
+        WORKERS: str(settings.workers),
         "CAUSEWAY_DRAIN": settings.drain,
         "CAUSEWAY_LOG_LEVEL": settings.log_level,
         "CAUSEWAY_REGION": region or settings.region,

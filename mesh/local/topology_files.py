@@ -13,8 +13,7 @@ from pathlib import Path
 
 from mesh.local import addresses, front_files
 from mesh.local.files import write_atomic
-from mesh.local.names import FRONT
-from mesh.local.services import MODULES
+from mesh.local.names import FRONT, in_region
 from mesh.local.workloads import (
     CALLS,
     FRONT_NAMESPACE,
@@ -50,12 +49,13 @@ def render(
     issuer: str,
     jwks: str,
     draining: Collection[str] = (),
-    workers: int = 1,
+    shared: Collection[str] = (),
 ) -> dict[str, str]:
     """File name to text, for the whole topology.
 
     `issuer` and `jwks` are the development issuer's name and public keys; `draining` names regions whose
-    workloads keep their streams and get no new ones. ``workers``: processes of each service.
+    workloads keep their streams and get no new ones; `shared` names services, as `gateway@us-west-2`, whose
+    port several workers share.
     """
     every = tuple(workloads)
     regions = list(dict.fromkeys(workload.region for workload in every if workload.region))
@@ -64,7 +64,9 @@ def render(
         here = [workload for workload in every if workload.region == region]
         files[f"workloads-{region}.yaml"] = [_entry(item, draining=region in draining) for item in here]
         files[f"sidecars-{region}.yaml"] = [
-            _sidecar(item, workers) for item in here if item.role is Role.SIDECAR
+            _sidecar(item, shared=in_region(item.app, region) in shared)
+            for item in here
+            if item.role is Role.SIDECAR
         ]
     fronts = [workload for workload in every if workload.role is Role.FRONT]
     files["workloads-front.yaml"] = [_entry(front, draining=False) for front in fronts]
@@ -168,7 +170,7 @@ def _entry(workload: Workload, *, draining: bool) -> Document:
     return manifest("WorkloadEntry", workload.namespace, workload.name, spec)
 
 
-def _sidecar(workload: Workload, workers: int) -> Document:
+def _sidecar(workload: Workload, *, shared: bool) -> Document:
     spec: dict[str, Plain] = {
         "workloadSelector": {"labels": {"app": workload.app, REGION_LABEL: workload.region}}
     }
@@ -179,7 +181,7 @@ def _sidecar(workload: Workload, workers: int) -> Document:
             "captureMode": "NONE",
             "defaultEndpoint": f"127.0.0.1:{workload.app_port}",
         }
-        if workers != 1 and workload.app in MODULES:
+        if shared:
             # The kernel gives each connection to one worker: with all calls on one, the others are idle.
             listener["connectionPool"] = {"http": {"maxConcurrentStreams": 1}}
         spec["ingress"] = [listener]

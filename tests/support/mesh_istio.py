@@ -3,7 +3,7 @@ files: every control plane and every Envoy is real, and small servers stand wher
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -65,7 +65,7 @@ SERVES = {HEALTH: _healthy, ASK: _decided, LIMIT: _within}
 class Platform:
     """See the module. Made by `running`."""
 
-    def __init__(self, home: Path, sources: Sources, data_plane: DataPlane, workers: int) -> None:
+    def __init__(self, home: Path, sources: Sources, data_plane: DataPlane, shared: Collection[str]) -> None:
         self._sources = sources
         self.layout = Layout(home)
         self.layout.create()
@@ -73,7 +73,7 @@ class Platform:
         self.plan = assembly.make_plan(self.layout, self.shape)
         self.issuer = Issuer(self.layout)
         self.issuer.publish()
-        self.files = MeshFiles(self.layout, self.plan, workers)
+        self.files = MeshFiles(self.layout, self.plan, shared)
         self.workloads: dict[str, Workload] = {item.process: item for item in self.plan.workloads}
         self.echoes: dict[str, Echo] = {}
         self.proxies: dict[str, Proxy] = {}
@@ -171,11 +171,11 @@ async def running(
     home: Path,
     sources: Sources = services.manifests,
     data_plane: DataPlane = DataPlane.SIDECAR,
-    workers: int = 1,
+    shared: Collection[str] = (),
 ) -> AsyncIterator[Platform]:
     """The mesh in step; whatever was started is ended on leaving. `sources` are what the control planes read
-    in place of what `causeway up` has them read."""
+    in place of what `causeway up` has them read; `shared` are the services with several workers."""
     async with AsyncExitStack() as stack:
-        platform = Platform(home, sources, data_plane, workers)
+        platform = Platform(home, sources, data_plane, shared)
         await platform.open(stack)
         yield platform

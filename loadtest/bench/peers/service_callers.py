@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc.aio
@@ -29,8 +30,8 @@ def unary(channel: grpc.aio.Channel, method: str) -> Ask:
     """One call, one answer."""
     stub: Any = channel.unary_unary(method)
 
-    async def ask(request: bytes, metadata: Any, timeout: float) -> None:
-        await stub(request, metadata=metadata, timeout=timeout, wait_for_ready=True)
+    async def ask(request: bytes, **options: Any) -> None:
+        await stub(request, **options)
 
     return ask
 
@@ -39,36 +40,39 @@ def stream(channel: grpc.aio.Channel, method: str) -> Ask:
     """One call, all pieces of its answer."""
     stub: Any = channel.unary_stream(method)
 
-    async def ask(request: bytes, metadata: Any, timeout: float) -> None:
-        async for _ in stub(request, metadata=metadata, timeout=timeout, wait_for_ready=True):
+    async def ask(request: bytes, **options: Any) -> None:
+        async for _ in stub(request, **options):
             pass
 
     return ask
 
 
-KINDS = {"unary": unary, "stream": stream}
+KINDS: Mapping[str, Callable[[grpc.aio.Channel, str], Ask]] = {"unary": unary, "stream": stream}
 
 
 def main(target: str, authority: str, method: str, kind: str, connections: str, payload: str) -> None:
-    """Serves `{"callers", "seconds", "metadata"}` with what `mesh_caller.measure` gives."""
+    """Serves `{"callers", "seconds", "metadata"}` with what `mesh_caller.measure` gives.
+
+    Connections are new each time: to which worker the kernel gives one is luck, which is not to last.
+    """
     loop = asyncio.new_event_loop()
     request = bytes.fromhex(payload)
 
-    async def open_all() -> list[Ask]:
-        channels = [dial(Peer(target, authority), OPTIONS) for _ in range(int(connections))]
-        return [KINDS[kind](channel, method) for channel in channels]
-
-    turns = itertools.cycle(loop.run_until_complete(open_all()))
-
-    def handle(asked: dict[str, Any]) -> dict[str, Any]:
+    async def handle(asked: dict[str, Any]) -> dict[str, Any]:
         metadata = tuple((key, value) for key, value in asked["metadata"])
+        async with AsyncExitStack() as stack:
+            channels = [
+                await stack.enter_async_context(dial(Peer(target, authority), OPTIONS))
+                for _ in range(int(connections))
+            ]
+            turns = itertools.cycle([KINDS[kind](channel, method) for channel in channels])
 
-        async def call(_: bytes, *, timeout: float, wait_for_ready: bool) -> None:
-            await next(turns)(request, metadata, timeout)
+            async def call(limit: float) -> None:
+                await next(turns)(request, metadata=metadata, timeout=limit, wait_for_ready=True)
 
-        return loop.run_until_complete(measure(call, asked["callers"], asked["seconds"]))
+            return await measure(call, asked["callers"], asked["seconds"])
 
-    serve(handle)
+    serve(lambda asked: loop.run_until_complete(handle(asked)))
 
 
 if __name__ == "__main__":

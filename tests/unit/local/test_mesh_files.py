@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from mesh.local import addresses, envoy, proxyless, topology_files, yaml_writer
+from mesh.local import addresses, envoy, proxyless, services, topology_files, yaml_writer
 from mesh.local.addresses import Network
 from mesh.local.issuer import Issuer
 from mesh.local.layout import Layout
 from mesh.local.mesh_files import MeshFiles
 from mesh.local.names import DataPlane, Shape
 from mesh.local.plan import Plan
+from mesh.local.settings import Settings
 from mesh.local.spec import SetupError
 from mesh.local.workloads import Role, Workload, address_names
 
@@ -113,15 +114,26 @@ def test_a_sidecar_hears_of_those_only_whom_its_application_calls() -> None:
     assert "ingress:" not in by_app["indexer"]
 
 
-@pytest.mark.parametrize("workers", [0, 2, 8])
-def test_where_several_workers_share_a_port_each_call_has_a_connection_of_its_own(workers: int) -> None:
-    files = topology_files.render(PLAN.workloads, "https://issuer", "{}", workers=workers)
+@pytest.mark.parametrize(
+    "workers,override,expected",
+    [
+        (1, {}, set()),
+        (0, {}, {"policy", "session", "retrieval", "gateway"}),
+        (2, {"gateway": "1"}, {"policy", "session", "retrieval"}),
+        (1, {"gateway": "4"}, {"gateway"}),
+        (1, {"gateway@us-west-2": "0"}, {"gateway"}),
+        (1, {"gateway@us-east-1": "0"}, set()),
+    ],
+)
+def test_where_workers_share_a_port_each_call_has_a_connection_of_its_own(
+    workers: int, override: dict[str, str], expected: set[str], tmp_path: Path
+) -> None:
+    env = {process: {"CAUSEWAY_WORKERS": count} for process, count in override.items()}
+    shared = services.sharing(Settings(home=tmp_path, workers=workers, env=env), REGIONS)
+    files = topology_files.render(PLAN.workloads, "https://issuer", "{}", shared=shared)
     text = files["sidecars-us-west-2.yaml"]
     by_app = {part.split('name: "')[1].split("-us")[0]: part for part in text.split("---\n")}
-    shared = {app for app, part in by_app.items() if "maxConcurrentStreams: 1\n" in part}
-    assert shared == {"policy", "session", "retrieval", "gateway"}, "Triton is one process"
-    alone = topology_files.render(PLAN.workloads, "https://issuer", "{}")
-    assert not any("maxConcurrentStreams" in text for text in alone.values())
+    assert {app for app, part in by_app.items() if "maxConcurrentStreams: 1\n" in part} == expected
 
 
 @pytest.mark.parametrize("plane", [DataPlane.SIDECAR, DataPlane.PROXYLESS])
