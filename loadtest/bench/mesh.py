@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
-from loadtest.bench.harness import Round, Rounds, Run, Side
+from loadtest.bench.harness import Rounds, Run, Side
 from loadtest.bench.peers.process import Peer
 from loadtest.bench.platform import Platform, running, temporary_home
 from loadtest.bench.report import BenchError
+from loadtest.bench.samples import Sample, Samples, figures
 from mesh.local import addresses, proxyless
 from mesh.local.files import write_json
 from mesh.local.names import SIDECAR, DataPlane, Shape, in_region
@@ -37,21 +37,6 @@ CALLERS = (1, 16, 64)
 BOUND = 2.2
 FIRST_CALL = 20.0
 """Seconds until a way must be open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What callers on one way saw in one round."""
-
-    p50: float
-    p99: float
-    """Seconds."""
-    rate: float
-    """Calls a second."""
-
-
-Samples = Mapping[tuple[str, int], Sample]
-"""By side and round."""
 
 
 def run(run: Run) -> None:
@@ -145,13 +130,3 @@ def report(run: Run, callers: int, rounds: Rounds, samples: Samples) -> None:
         add(f"{name}, p50, {at}", middle.values(name), "ms")
         add(f"{name}, p99, {at}", slow.values(name), "ms")
         add(f"{name}, calls/s, {at}", rate.values(name), "1/s")
-
-
-def figures(rounds: Rounds, samples: Samples, of: Callable[[Sample], float]) -> Rounds:
-    """The same rounds with another figure of each side."""
-    return Rounds(
-        [
-            Round({name: of(samples[name, number]) for name in one.values}, one.foreign)
-            for number, one in enumerate(rounds.every)
-        ]
-    )

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 
 from causeway.gateway.v1 import chat_service_pb2
 from causeway.session.v1 import conversation_service_pb2
 from loadtest.bench.gateway import question
-from loadtest.bench.harness import Round, Rounds, Run, Side
+from loadtest.bench.harness import Rounds, Run, Side
 from loadtest.bench.peers.process import Peer
 from loadtest.bench.platform import AUTHORITY, Platform, configure, running, temporary_home
 from loadtest.bench.report import BenchError
+from loadtest.bench.samples import Sample, Samples, figures
 
 ONE, MANY = "one", "one per core"
 WORKERS = {ONE: "1", MANY: "0"}
@@ -75,16 +76,6 @@ LOADS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What callers saw in one round."""
-
-    rate: float
-    """Answers a second."""
-    p99: float
-    """The 99th of a hundred of the times that they took, in seconds."""
-
-
 def run(run: Run) -> None:
     """Starts both platforms, and measures."""
     with ExitStack() as stack:
@@ -130,7 +121,8 @@ async def _compare(run: Run, platforms: Mapping[str, Platform], load: Load) -> N
                     _answered(one) for one in await asyncio.gather(*[peer.ask(asked) for peer in peers])
                 ]
                 rate = sum(answer["rate"] for answer in answers)
-                samples[name, number] = Sample(rate, max(answer["p99"] for answer in answers))
+                worst = {key: max(answer[key] for answer in answers) for key in ("p50", "p99")}
+                samples[name, number] = Sample(**worst, rate=rate)
                 return rate
 
             return measured
@@ -146,15 +138,7 @@ def _answered(answer: Mapping[str, float]) -> Mapping[str, float]:
     return answer
 
 
-def _report(run: Run, load: Load, rounds: Rounds, samples: Mapping[tuple[str, int], Sample]) -> None:
-    def figures(of: Callable[[Sample], float]) -> Rounds:
-        return Rounds(
-            [
-                Round({name: of(samples[name, number]) for name in WORKERS}, one.foreign)
-                for number, one in enumerate(rounds.every)
-            ]
-        )
-
+def _report(run: Run, load: Load, rounds: Rounds, samples: Samples) -> None:
     add = run.report.add
     add(
         f"one worker per core over one, answers/s, {load.name}",
@@ -163,7 +147,7 @@ def _report(run: Run, load: Load, rounds: Rounds, samples: Mapping[tuple[str, in
         note=f"{rounds.note}; {CROWDS * load.callers} callers on {CROWDS * CONNECTIONS} connections, "
         f"{os.cpu_count()} cores",
     )
-    slow = figures(lambda sample: sample.p99 * 1e3)
+    slow = figures(rounds, samples, lambda sample: sample.p99 * 1e3)
     add(f"one worker per core over one, p99, {load.name}", slow.ratio(MANY, ONE), "ratio")
     for name in WORKERS:
         add(f"{name}, answers/s, {load.name}", rounds.values(name), "1/s")

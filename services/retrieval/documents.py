@@ -117,9 +117,11 @@ class Documents:
             refusal=error.failure(),
         )
         stored = await self._store.create(tenant, document)
-        # One that was stored while the limit allowed it is the same, as far as can be told without its bytes.
-        kept = stored.document.size_bytes == size_bytes and _fingerprint(header, stored.document.sha256)
-        if stored.fingerprint not in (document.fingerprint, kept):
+        same = {document.fingerprint}
+        if stored.document.size_bytes == size_bytes:
+            # Stored while the limit allowed it: the same, as far as can be told without its bytes.
+            same.add(_fingerprint(header, stored.document.sha256))
+        if stored.fingerprint not in same:
             raise RequestIdReused("this request_id created another document")
         return stored
 

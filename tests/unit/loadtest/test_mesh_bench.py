@@ -10,10 +10,11 @@ import pytest
 
 from loadtest.bench import mesh
 from loadtest.bench.harness import Round, Rounds, Run
-from loadtest.bench.mesh import DIRECT, PROXYLESS, SIDECARS, SIDES, Sample
+from loadtest.bench.mesh import DIRECT, PROXYLESS, SIDECARS, SIDES
 from loadtest.bench.peers.mesh_caller import measure
 from loadtest.bench.progress import Progress
 from loadtest.bench.report import Report
+from loadtest.bench.samples import Sample, figures
 from mesh.local.workloads import CALLS
 
 
@@ -53,7 +54,7 @@ def test_only_a_single_caller_is_bounded(callers: int, bounded: list[str]) -> No
 
 def test_other_figures_keep_the_foreign_load_by_which_rounds_are_chosen() -> None:
     found, samples = rounds(foreign=0.7)
-    assert [one.foreign for one in mesh.figures(found, samples, lambda one: one.rate).every] == [0.7, 0.7]
+    assert [one.foreign for one in figures(found, samples, lambda one: one.rate).every] == [0.7, 0.7]
 
 
 def test_the_caller_may_call_the_server_by_the_platforms_own_rules() -> None:
